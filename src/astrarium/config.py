@@ -1,0 +1,317 @@
+"""Every setting and limit of Astrarium: its name, its default, what it means, and where a value came from.
+
+A value comes from, first hit wins: a command-line flag, an `ASTRARIUM_*` variable, `./astrarium.toml`, the user's
+`astrarium.toml` (in the platform's configuration folder), the default. An unknown name is an error wherever it stands.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+import platformdirs
+
+from .errors import Invalid, Problem
+
+PREFIX = "ASTRARIUM_"
+FILE_NAME = "astrarium.toml"
+OWN_VARIABLES = frozenset({"ASTRARIUM_CONFIG", "ASTRARIUM_REQUIRE", "ASTRARIUM_SEED", "ASTRARIUM_SERVER", "ASTRARIUM_TRY"})
+"""Variables with our prefix that are no settings: the user file, what tests use, the marks in a child process's environment."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def _data_dir() -> Path:
+    return platformdirs.user_data_path("astrarium", appauthor=False)
+
+
+def _processes() -> int:
+    return max(8, 4 * (os.cpu_count() or 1))
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server, a worker or a command of the CLI works by. Made by `load_settings`; tests may make one directly."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    data_dir: Path = msgspec.field(default_factory=_data_dir)
+    dags_dir: Path = Path()
+    database_url: str = ""
+    public_url: str = ""
+    max_processes: int = msgspec.field(default_factory=_processes)
+    max_python_workers: int = msgspec.field(default_factory=_cores)
+    drain_timeout_s: float = 10.0
+    lease_s: float = 10.0
+    default_shell: str = ""
+    log_max_bytes: int = 64 * MIB
+    body_max_bytes: int = 8 * MIB
+    page_max: int = 1000
+    max_yaml_bytes: int = 4 * MIB
+    max_yaml_nodes: int = 500_000
+    max_steps_per_run: int = 100_000
+    max_children: int = 10_000
+    max_child_depth: int = 20
+    snapshot_steps: int = 64
+    snapshot_bytes: int = 256 * KIB
+    hot_runs: int = 20_000
+    synchronous: Literal["full", "normal"] = "full"
+    sources: dict[str, str] = {}
+    """Where each value came from, by name; a name that is missing has its default. Not a setting itself."""
+
+    def __post_init__(self) -> None:
+        if self.dags_dir == Path():
+            msgspec.structs.force_setattr(self, "dags_dir", self.data_dir / "dags")
+
+    def source_of(self, name: str) -> str:
+        """Where the value of `name` came from: `--flag`, a variable's name, a file's path, or `default`."""
+        return self.sources.get(name, "default")
+
+
+MEANINGS: dict[str, str] = {
+    "host": "Address the server listens on. Only loopback addresses, because there is no authentication yet.",
+    "port": "TCP port the server listens on; 0 takes any free one.",
+    "data_dir": "Folder of the database, blobs, logs and the server's own files.",
+    "dags_dir": "Folder of the DAG files; empty means `dags` in the data folder.",
+    "database_url": "`postgresql://…` to keep everything in PostgreSQL; empty means an embedded SQLite file in the data folder.",
+    "public_url": "Address under which clients reach the server, used in links; empty means the address listened on.",
+    "max_processes": "Most child processes alive at once.",
+    "max_python_workers": "Most warm Python worker processes.",
+    "drain_timeout_s": "Seconds running steps may take to finish when the server is told to stop; then they are signalled.",
+    "lease_s": "Seconds a server that fell silent keeps its work before another one may take it (PostgreSQL).",
+    "default_shell": "Shell of commands that name none; empty means `$SHELL`, else `sh`.",
+    "log_max_bytes": "Most bytes kept of one output stream of one try; the rest is cut, with a note in the log.",
+    "body_max_bytes": "Largest HTTP request body.",
+    "page_max": "Most items on one page of a list.",
+    "max_yaml_bytes": "Largest YAML file read as a DAG.",
+    "max_yaml_nodes": "Most YAML nodes in one file, aliases counted each time they are used.",
+    "max_steps_per_run": "Most visits of nodes in one run, loops and repeats included.",
+    "max_children": "Most child runs of one step.",
+    "max_child_depth": "Deepest nesting of child runs.",
+    "snapshot_steps": "A run's state is written out after this many steps (reading is snapshot plus the events since).",
+    "snapshot_bytes": "A run's state is also written out after this many bytes of state changes.",
+    "hot_runs": "Most runs whose state is kept in memory.",
+    "synchronous": "`full`: every commit is on the disk before anything follows from it. `normal`: a power cut may lose the "
+    "last moments, never the consistency (SQLite).",
+}
+"""One sentence a setting, in the order in which they are shown."""
+
+DEFAULT_TEXTS = {
+    "data_dir": "the platform's user data folder, `astrarium`",
+    "dags_dir": "`dags` in the data folder",
+    "max_processes": "4 × cores, at least 8",
+    "max_python_workers": "the number of cores",
+}
+
+RANGES: dict[str, tuple[float, float]] = {
+    "port": (0, 65535),
+    "max_processes": (1, 100_000),
+    "max_python_workers": (1, 10_000),
+    "drain_timeout_s": (0, 86_400),
+    "lease_s": (1, 3_600),
+    "log_max_bytes": (4 * KIB, 1 << 50),
+    "body_max_bytes": (KIB, 1 << 40),
+    "page_max": (1, 100_000),
+    "max_yaml_bytes": (KIB, 1 << 30),
+    "max_yaml_nodes": (100, 100_000_000),
+    "max_steps_per_run": (1, 100_000_000),
+    "max_children": (1, 10_000_000),
+    "max_child_depth": (1, 1_000),
+    "snapshot_steps": (1, 1_000_000),
+    "snapshot_bytes": (KIB, 1 << 30),
+    "hot_runs": (1, 100_000_000),
+}
+
+_TYPES: dict[str, Any] = {name: kind for name, kind in get_type_hints(Settings).items() if name in MEANINGS}
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A setting as the documentation shows it."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+def describe() -> Iterator[Described]:
+    """Every setting with its default in words and its meaning."""
+    plain = Settings(data_dir=Path("."))
+    for name, meaning in MEANINGS.items():
+        value = getattr(plain, name)
+        default = DEFAULT_TEXTS.get(name) or (f"`{value}`" if str(value) else "empty")
+        yield Described(name, default, meaning)
+
+
+def user_file() -> Path:
+    """The user's own settings file, which need not exist."""
+    return platformdirs.user_config_path("astrarium", appauthor=False) / FILE_NAME
+
+
+def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], cwd: Path) -> Settings:
+    """Put the settings together from all sources. `flags` holds only what was really given (None counts as not given).
+
+    Raises `Invalid` with every problem found: unknown names, values of the wrong type, values out of range.
+    """
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    user = Path(env["ASTRARIUM_CONFIG"]) if env.get("ASTRARIUM_CONFIG") else user_file()
+    if env.get("ASTRARIUM_CONFIG") and not user.is_file():
+        raise Invalid(f"ASTRARIUM_CONFIG names {user}, which is not a file", code="bad_settings")
+    files = [_from_file(user, problems), _from_file(cwd / FILE_NAME, problems)]
+    for layer in [*files, _from_env(env, cwd, problems), _from_flags(flags, cwd, problems)]:
+        for name, (raw, source, base) in layer.items():
+            try:
+                values[name] = _value(name, raw, base)
+                sources[name] = source
+            except ValueError as error:
+                problems.append(Problem(f"{name} = {raw!r}: {error}", path=name, file=source))
+    problems += _check(values, sources)
+    if problems:
+        raise Invalid("the settings are wrong", problems, code="bad_settings", hint="`astrarium config` lists every setting")
+    return Settings(**values, sources=sources)
+
+
+_Layer = dict[str, tuple[Any, str, Path]]
+
+
+def _from_file(path: Path, problems: list[Problem]) -> _Layer:
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(f"cannot be read: {error}", file=str(path)))
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        problems.append(Problem(f"is not valid TOML: {error}", file=str(path)))
+        return {}
+    return {name: (raw, str(path), path.parent) for name, raw in found.items() if _known(name, str(path), problems)}
+
+
+def _from_env(env: Mapping[str, str], cwd: Path, problems: list[Problem]) -> _Layer:
+    layer: _Layer = {}
+    for variable, raw in sorted(env.items()):
+        if not variable.startswith(PREFIX) or variable in OWN_VARIABLES:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if _known(name, variable, problems, spelling=lambda near: PREFIX + near.upper()):
+            layer[name] = (raw, variable, cwd)
+    return layer
+
+
+def _from_flags(flags: Mapping[str, Any], cwd: Path, problems: list[Problem]) -> _Layer:
+    layer: _Layer = {}
+    for name, raw in flags.items():
+        flag = "--" + name.replace("_", "-")
+        if raw is not None and _known(name, flag, problems):
+            layer[name] = (raw, flag, cwd)
+    return layer
+
+
+def _known(name: str, source: str, problems: list[Problem], spelling: Any = str) -> bool:
+    if name in MEANINGS:
+        return True
+    near = difflib.get_close_matches(name, MEANINGS, 1)
+    hint = f"did you mean `{spelling(near[0])}`?" if near else "see docs/reference/settings.md"
+    problems.append(Problem(f"unknown setting `{spelling(name)}`", path=name, file=source, hint=hint))
+    return False
+
+
+def _value(name: str, raw: Any, base: Path) -> Any:
+    """Convert one raw value; relative paths count from where they were written. Raises ValueError with a plain reason."""
+    kind = _TYPES[name]
+    if kind is Path:
+        text = os.fspath(raw) if isinstance(raw, (str, Path)) else _fail("must be a path")
+        return (base / Path(text).expanduser()).absolute() if text else _fail("must not be empty")
+    if kind in (int, float):
+        return _number(kind, raw)
+    if get_origin(kind) is Literal:
+        return raw if raw in get_args(kind) else _fail("must be one of " + ", ".join(get_args(kind)))
+    return raw if isinstance(raw, str) else _fail("must be a text")
+
+
+def _number(kind: type, raw: Any) -> float | int:
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
+        _fail("must be a number")
+    try:
+        number: float | int = kind(raw.replace("_", "") if isinstance(raw, str) else raw)
+    except (ValueError, OverflowError):
+        _fail("must be a whole number" if kind is int else "must be a number")
+    if kind is int and isinstance(raw, float) and raw != number:
+        _fail("must be a whole number")
+    return number
+
+
+def _fail(reason: str) -> Any:
+    raise ValueError(reason)
+
+
+def _check(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[Problem]:
+    for name, (low, high) in RANGES.items():
+        value = values.get(name)
+        if value is not None and not low <= value <= high:
+            yield Problem(f"{name} = {value:,} is out of range: {low:,} to {high:,}", path=name, file=sources[name])
+    host = values.get("host")
+    if host is not None and not is_loopback(host):
+        yield Problem(
+            f"host = {host!r} is not a loopback address, and this version has no authentication: whoever reaches the port "
+            "could run commands on this machine",
+            path="host",
+            file=sources["host"],
+            hint="listen on 127.0.0.1 and reach it through an SSH tunnel or an authenticating proxy on the same machine",
+        )
+    url = values.get("database_url")
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        yield Problem(
+            "database_url must begin with postgresql://",
+            path="database_url",
+            file=sources["database_url"],
+            hint="leave it empty for the embedded SQLite file in the data folder",
+        )
+    public = values.get("public_url")
+    if public and not public.startswith(("http://", "https://")):
+        yield Problem("public_url must begin with http:// or https://", path="public_url", file=sources["public_url"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+REFERENCE_HEAD = """# Settings
+
+<!-- Generated by `python -m astrarium.config > docs/reference/settings.md`; a test compares it. -->
+
+A value comes from, first hit wins: a flag of the command, the variable, `./astrarium.toml`, the user's `astrarium.toml`
+(in the platform's configuration folder; `ASTRARIUM_CONFIG` names another file), the default. In a file: `port = 8000`.
+An unknown name is an error. Relative paths in a file count from that file's folder.
+
+| setting | variable | default | meaning |
+|---|---|---|---|
+"""
+
+
+def reference() -> str:
+    """The page `docs/reference/settings.md`."""
+    rows = "".join(f"| `{one.name}` | `{PREFIX}{one.name.upper()}` | {one.default} | {one.meaning} |\n" for one in describe())
+    return REFERENCE_HEAD + rows
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

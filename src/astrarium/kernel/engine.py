@@ -1,0 +1,494 @@
+"""The write path, the only one.
+
+A *unit* is one call of `submit`, `submit_all` or `post`: its commands happen together or not at all. Units are decided in the loop's
+thread, one after the other, into the batch that is filling; one batch is being committed at any time. What is decided on top
+of an uncommitted batch is decided again if that batch fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..errors import AstrariumError, Bug, Conflict, Refused, Unavailable
+from .audit import act
+from .clock import Clock
+from .jobs import Jobs
+from .memory import Hot, Memory, Tombstone, fingerprint
+from .ports import JOBS, RECEIPTS, SNAPSHOTS, Batch, Fenced, NewEvent, StaleHeads, Store
+from .registry import Registry
+from .slots import ExpireJob, GrantJob, Place, Slot, load_slot
+from .tail import Tail
+from .things import Things
+from .types import ENGINE, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted
+
+log = logging.getLogger("astrarium.kernel")
+_encode = msgspec.json.Encoder().encode
+
+
+NewThing = tuple[str, bytes]
+"""(kind, bytes) of a thing to be stored with the commands that refer to it."""
+
+
+class Unit:
+    """Commands that happen together, and who wants to know."""
+
+    __slots__ = ("commands", "done", "receipts", "things")
+
+    def __init__(self, commands: Sequence[Command], done: Done | None, things: Sequence[NewThing] = ()) -> None:
+        self.commands = commands
+        self.done = done
+        self.things = things
+        self.receipts: list[Receipt] = []
+
+    def answer(self, error: Exception | None) -> None:
+        if self.done is not None:
+            self.done(self.receipts[0] if error is None else None, error)
+
+
+class Filling:
+    """The batch that is filling, with the units in it and what happens after its commit."""
+
+    __slots__ = ("batch", "born", "notes", "streams", "units")
+
+    def __init__(self) -> None:
+        self.batch = Batch()
+        self.units: list[Unit] = []
+        self.born: list[Job] = []
+        self.notes: list[tuple[str, Any]] = []
+        self.streams: set[str] = set()
+
+
+class Engine:
+    """See the room's story. `worker` is this process's id in the store."""
+
+    def __init__(self, store: Store, registry: Registry, clock: Clock, worker: str, *, hot_limit: int = 20_000) -> None:
+        self.store = store
+        self.registry = registry
+        self.clock = clock
+        self.worker = worker
+        self.things = Things(store, registry)
+        self.tail = Tail(store, registry)
+        self.memory = Memory(store, registry, self.things, hot_limit)
+        self.jobs = Jobs(self)
+        registry.add_kind(GrantJob())
+        registry.add_kind(ExpireJob(self.expire_slot))
+        self._filling = Filling()
+        self._writing: Filling | None = None
+        self._backlog: list[Unit] | None = None
+        self._loads: set[asyncio.Task[None]] = set()
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closed = False
+        self.fenced: asyncio.Event = asyncio.Event()
+
+    # -- what callers use ---------------------------------------------------------------------------------------------
+
+    async def submit(self, command: Command, things: Sequence[NewThing] = ()) -> Receipt:
+        """Decide a command and wait until its events are durable. Raises the error of the tree it was refused with."""
+        return (await self.submit_all((command,), things))[0]
+
+    async def submit_all(self, commands: Sequence[Command], things: Sequence[NewThing] = ()) -> list[Receipt]:
+        """Commands that happen together in one transaction, or not at all; `things` they refer to are stored with them."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(receipt: Receipt | None, error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        unit = Unit(commands, done, things)
+        self._admit(unit)
+        await future
+        return unit.receipts
+
+    def post(self, command: Command, done: Done | None = None, things: Sequence[NewThing] = ()) -> None:
+        """`submit` without waiting: `done` is called after the commit (the hot path: no future, no task)."""
+        self._admit(Unit((command,), done, things))
+
+    async def state(self, stream: str, scope: Scope) -> Any | None:
+        """The present state of a life; None if it never began. To be looked at, never changed."""
+        hot = await self.memory.load(stream, scope)
+        return hot.state if hot.seq else None
+
+    def discard(self, job_id: str) -> None:
+        """A job nobody owes any more (its life moved on)."""
+        self._filling.batch.drop(JOBS, job_id)
+        self._work.set()
+
+    async def prune(self, stream: str, scope: Scope) -> int:
+        """Take an ended life's events out of the log; a snapshot and a tombstone with the digest of what was there remain.
+        Returns how many events left."""
+        await self._settled(stream)
+        hot = await self.memory.load(stream, scope)
+        stone, snapshot = await self.memory.tombstone(hot)
+        batch, now = self._filling.batch, self.clock.now()
+        batch.heads.setdefault(stream, hot.seq)
+        batch.put(SNAPSHOTS, snapshot)
+        batch.prune.append((stream, hot.seq))
+        hot.seq += 1
+        batch.moved[stream] = hot.seq
+        batch.events.append(
+            NewEvent(scope.workspace, stream, hot.seq, now, Tombstone.__name__, 1, str(ENGINE), _encode(stone))
+        )
+        self._filling.streams.add(stream)
+        await self.submit(act(scope, ENGINE, "log.pruned", stream, events=stone.count, digest=stone.digest))
+        return stone.count
+
+    async def start(self) -> None:
+        self._flusher = asyncio.create_task(self._flush_loop(), name="astrarium-flush")
+        self.store.on_wake(self._woken)
+
+    async def settle_writes(self) -> None:
+        """Wait until no batch holds jobs that a read of the store would not see."""
+        target = self._filling
+        while self._writing is target or (self._filling is target and target.batch):
+            self._work.set()
+            await self.tail.changed()
+
+    async def settle(self) -> None:
+        """Wait until everything posted so far is durable (or refused)."""
+        while self._filling.batch or self._filling.units or self._writing is not None or self._loads:
+            self._work.set()
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Commit what was posted and stop. Later commands are `Unavailable`."""
+        await self.settle()
+        self._closed = True
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
+
+    # -- deciding -----------------------------------------------------------------------------------------------------
+
+    def _admit(self, unit: Unit) -> None:
+        if self._closed:
+            unit.answer(Unavailable("the engine is stopping", hint="send the command again once the server is back"))
+        elif self._backlog is not None:
+            self._backlog.append(unit)
+        elif self._at_hand(unit):
+            self._decide(unit)
+        else:
+            task = asyncio.get_running_loop().create_task(self._load_and_decide(unit))
+            self._loads.add(task)
+            task.add_done_callback(self._loaded)
+
+    def _loaded(self, task: asyncio.Task[None]) -> None:
+        self._loads.discard(task)
+        self._idle.set()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("deciding failed", exc_info=task.exception())
+
+    def _at_hand(self, unit: Unit) -> bool:
+        """Whether all a unit's decisions need is in memory."""
+        memory = self.memory
+        for command in unit.commands:
+            hot = memory.peek(command.stream, command)
+            if hot is None or (command.key and not memory.knows_key(command)):
+                return False
+            if memory.missing(hot.machine.needs(hot.state, command.body), command.scope.workspace):
+                return False
+        return True
+
+    async def _load_and_decide(self, unit: Unit) -> None:
+        try:
+            while True:
+                for command in unit.commands:
+                    await self.memory.fetch_for(command, self._settled)
+                if self._backlog is not None:
+                    self._backlog.append(unit)
+                    return
+                if self._at_hand(unit):
+                    break
+        except AstrariumError as error:
+            unit.answer(error)
+            return
+        self._decide(unit)
+
+    async def _settled(self, stream: str) -> None:
+        """Wait until no uncommitted batch holds changes of this stream."""
+        while stream in self._filling.streams or (self._writing is not None and stream in self._writing.streams):
+            self._work.set()
+            await self.tail.changed()
+
+    def _decide(self, unit: Unit) -> None:
+        unit.receipts = []
+        for kind, data in unit.things:
+            self.things.add(kind, data, self.clock.now(), self._filling.batch)
+        undo = self.memory.remember(unit.commands) if len(unit.commands) > 1 else None
+        filling = self._filling
+        if undo is not None:
+            self._filling = Filling()  # decided aside, so that a refusal leaves the batch as it was
+        try:
+            for command in unit.commands:
+                unit.receipts.append(self._apply(command))
+        except AstrariumError as error:
+            if undo is not None:
+                self._filling = filling
+                self.memory.restore(undo)
+            unit.answer(error)
+            return
+        if undo is not None:
+            aside, self._filling = self._filling, filling
+            self._merge(aside)
+        self._filling.units.append(unit)
+        self._work.set()
+
+    def _merge(self, aside: Filling) -> None:
+        into, part = self._filling.batch, aside.batch
+        for stream, seq in part.heads.items():
+            into.heads.setdefault(stream, seq)
+        into.moved.update(part.moved)
+        into.events.extend(part.events)
+        for made, rows in part.rows.items():
+            for row in rows.values():
+                into.put(made, row)
+        for made, keys in part.gone.items():
+            for key in keys:
+                into.drop(made, key)
+        into.prune.extend(part.prune)
+        self._filling.born.extend(aside.born)
+        self._filling.notes.extend(aside.notes)
+        self._filling.streams |= aside.streams
+
+    def _apply(self, command: Command) -> Receipt:
+        memory = self.memory
+        if command.key:
+            known = memory.receipt(command)
+            if known is not None:
+                return known
+        hot = memory.peek(command.stream, command)
+        if hot is None:
+            raise Bug(f"{command.stream} is not in memory")
+        if command.expect is not None and command.expect != hot.seq:
+            raise Conflict(f"{command.stream} is at {hot.seq}, not at {command.expect}", hint="read it again and repeat")
+        machine = hot.machine
+        needs = machine.needs(hot.state, command.body)
+        facts = Facts(self.clock.now(), *memory.facts(needs, command.scope.workspace, self._filling.batch.heads))
+        bodies = machine.decide(hot.state, command.body, facts)
+        if command.job:
+            self._filling.batch.drop(JOBS, command.job)
+        if bodies:
+            self._take(hot, command, bodies, facts.now)
+        receipt = Receipt(command.stream, hot.seq, tuple(bodies))
+        if command.key:
+            self._keep_receipt(command, receipt, facts.now)
+        return receipt
+
+    def _take(self, hot: Hot, command: Command, bodies: list[Any], now: int) -> None:
+        """Fold decided events into the state and everything they entail into the batch."""
+        machine, state, known = hot.machine, hot.state, hot.known
+        filling = self._filling
+        batch = filling.batch
+        stream = command.stream
+        batch.heads.setdefault(stream, hot.seq)
+        filling.streams.add(stream)
+        actor = str(command.actor)
+        asked = type(command.body)
+        effects: list[Any] = []
+        made: list[NewEvent] = []
+        for body in bodies:
+            event = type(body)
+            becomes = known.moves.get((machine.status(state, body), asked, event))
+            if becomes is None:
+                raise self._broken(hot, f"no row: while {machine.status(state, body)}, {asked.__name__} gives {event.__name__}")
+            machine.evolve(state, body, now)
+            if machine.status(state, body) not in becomes:
+                raise self._broken(hot, f"{event.__name__} became {machine.status(state, body)}, not one of {sorted(becomes)}")
+            hot.seq += 1
+            data = _encode(body)
+            hot.grow(len(data))
+            name = event.__name__
+            made.append(NewEvent(hot.scope.workspace, stream, hot.seq, now, name, known.versions.get(name, 1), actor, data))
+            effects.extend(machine.react(state, body, now))
+            if event in self.registry.listeners:
+                filling.notes.append((stream, body))
+        batch.events.extend(made)
+        batch.moved[stream] = hot.seq
+        for of, row in machine.rows(state, bodies, now):
+            batch.put(of, row)
+        if machine.snapshot_due(state, hot.events_since, hot.bytes_since, hot.last_size):
+            data = machine.dump(state)
+            hot.snapshot_taken(len(data))
+            batch.put(SNAPSHOTS, (stream, hot.seq, hot.scope.workspace, hot.scope.environment, data))
+        for effect in effects:
+            self._effect(hot, effect, now)
+
+    def _broken(self, hot: Hot, what: str) -> Bug:
+        """A machine broke its promise: its state in memory is not to be trusted any more."""
+        self.memory.evict(hot.stream)
+        return Bug(f"{hot.stream}: {what}")
+
+    def _effect(self, hot: Hot, effect: Any, now: int) -> None:
+        kind = type(effect)
+        if kind is Job:
+            self._put_job(effect, hot.scope, now)
+        elif kind is JobDone:
+            self._filling.batch.drop(JOBS, effect.id)
+            self.jobs.forget(effect.id)
+        elif kind is SlotAsk:
+            slot = self._slot(hot.scope, effect.name)
+            fence = slot.ask(hot.stream, effect, now, self._filling.batch)
+            if fence:
+                self._nested(Command(hot.stream, SlotGranted(effect.name, fence), hot.scope))
+                if effect.until:
+                    expiry = {"name": effect.name, "workspace": hot.scope.workspace, "environment": hot.scope.environment}
+                    self._put_job(Job(f"{slot.head}:expire", ExpireJob.name, hot.stream, expiry, effect.until), hot.scope, now)
+            self._slot_moved(slot)
+        elif kind is SlotFree:
+            slot = self._slot(hot.scope, effect.name)
+            granted = slot.free(hot.stream, self._filling.batch)
+            self._slot_moved(slot)
+            self._grant(slot, granted, hot.scope, now)
+
+    async def expire_slot(self, scope: Scope, name: str) -> None:
+        """End the holds of a slot whose time is over, and give the places on."""
+        if (scope.workspace, name) not in self.memory.slots:
+            self.memory.slots[(scope.workspace, name)] = await load_slot(self.store, scope.workspace, name)
+        slot = self._slot(scope, name)
+        now = self.clock.now()
+        granted = slot.expire(now, self._filling.batch)
+        self._slot_moved(slot)
+        self._grant(slot, granted, scope, now)
+        self._work.set()
+
+    def _slot(self, scope: Scope, name: str) -> Slot:
+        slot = self.memory.slots[(scope.workspace, name)]
+        self._filling.batch.heads.setdefault(slot.head, slot.fence)
+        return slot
+
+    def _slot_moved(self, slot: Slot) -> None:
+        self._filling.batch.moved[slot.head] = slot.fence
+        self._filling.streams.add(slot.head)
+
+    def _grant(self, slot: Slot, granted: list[Place], scope: Scope, now: int) -> None:
+        for place in granted:
+            body = {"name": slot.name, "fence": place.fence}
+            self._put_job(Job(f"{place.holder}:{slot.name}", GrantJob.name, place.holder, body), scope, now)
+
+    def _put_job(self, job: Job, scope: Scope, now: int) -> None:
+        """Record a job; claim it at birth if there is a free place for it here."""
+        owner = self.worker if self.jobs.offer(job, scope, now) else ""
+        body = _encode(job.body).decode()
+        batch = self._filling.batch
+        batch.put(
+            JOBS,
+            (job.id, scope.workspace, scope.environment, job.kind, job.stream, job.not_before, job.priority, job.attempt, owner, body),
+        )
+        if owner and self.jobs.starts_now(job):
+            claim = self.registry.kinds[job.kind].claim(job)
+            if claim is not None and not self._nested(Command(job.stream, claim, scope)):
+                self.jobs.withdraw(job)
+                batch.drop(JOBS, job.id)
+                return
+            self._filling.born.append(job)
+
+    def _nested(self, command: Command) -> bool:
+        """A command that follows in the same transaction; refused ones leave no trace."""
+        try:
+            self._apply(command)
+        except Refused:
+            return False
+        return True
+
+    def _keep_receipt(self, command: Command, receipt: Receipt, now: int) -> None:
+        batch = self._filling.batch
+        digest = fingerprint(command)
+        head = key_head(command)
+        batch.heads.setdefault(head, 0)
+        batch.moved[head] = 1
+        self._filling.streams.add(head)
+        batch.put(RECEIPTS, (command.scope.workspace, command.key, digest, receipt.stream, receipt.seq, now))
+        self.memory.keep_receipt(command, digest, receipt)
+
+    # -- committing ---------------------------------------------------------------------------------------------------
+
+    async def _flush_loop(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._filling.batch or self._filling.units:
+                writing, self._filling = self._filling, Filling()
+                self._writing = writing
+                try:
+                    if writing.batch:
+                        await self.store.write(writing.batch, self.worker)
+                except StaleHeads:
+                    await self._decide_again(writing, None)
+                except Fenced:
+                    self.fenced.set()
+                    await self._decide_again(writing, Unavailable("this server's lease was taken over by another"))
+                except AstrariumError as error:
+                    log.error("commit failed: %s", error)
+                    await self._decide_again(writing, error)
+                else:
+                    self._writing = None
+                    self._committed(writing)
+            self._idle.set()
+
+    def _committed(self, written: Filling) -> None:
+        for unit in written.units:
+            unit.answer(None)
+        for job in written.born:
+            self.jobs.start(job)
+        for stream, body in written.notes:
+            for listener in self.registry.listeners[type(body)]:
+                listener(stream, body)
+        self.memory.settle(written.streams, self._filling.streams)
+        if written.batch.events:
+            self.memory.seen_own(written.batch.events)
+        self.tail.wake()
+
+    async def _decide_again(self, failed: Filling, error: AstrariumError | None) -> None:
+        """A batch was not committed: forget what was decided in it and on top of it; decide again, or answer with the error."""
+        self._backlog = []
+        pending, self._filling = self._filling, Filling()
+        for filling in (failed, pending):
+            for job in filling.born:
+                self.jobs.withdraw(job)
+            self.memory.evict_all([*filling.streams, *filling.batch.heads])
+        self.things.forget()
+        self._writing = None
+        self.tail.wake()
+        units = [*failed.units, *pending.units]
+        if error is not None:
+            for unit in failed.units:
+                unit.answer(error)
+            units = pending.units
+        units.extend(self._backlog)
+        self._backlog = None
+        for unit in units:
+            self._admit(unit)
+
+    # -- other servers ------------------------------------------------------------------------------------------------
+
+    def _woken(self) -> None:
+        """Another process committed: what we hold of the streams it moved is stale."""
+        task = asyncio.get_running_loop().create_task(self._catch_up())
+        self._loads.add(task)
+        task.add_done_callback(self._loaded)
+
+    async def _catch_up(self) -> None:
+        for event in await self.memory.read_foreign(self.tail):
+            hot = self.memory.hot.get(event.stream)
+            if hot is not None and event.seq > hot.seq and event.stream not in self._filling.streams:
+                self.memory.evict(event.stream)
+            for listener in self.registry.listeners.get(type(event.body), ()):
+                listener(event.stream, event.body)
+        self.tail.wake()
+        self.jobs.look()
+
+
+def key_head(command: Command) -> str:
+    return f"key:{command.scope.workspace}/{command.key}"
+

@@ -1,0 +1,318 @@
+"""Carrying out: which jobs this process works on, within its places, and what becomes of their results.
+
+A job has an owner (a worker id) or none. Born where there is room, it is claimed at birth; else it waits in this process's line
+(owned) or in the store (not owned). A due date is a job nobody owns yet. A dead owner's jobs are taken over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..errors import AstrariumError, Unavailable
+from .clock import Timer
+from .types import Command, Job, Scope
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+log = logging.getLogger("astrarium.kernel")
+CLAIM_CHUNK = 500
+SHARED_LINE = 2
+"""With several servers, a line longer than this many times the places is left for the others."""
+RETRY_REPORT_S = 0.5
+
+
+class Carried:
+    """A job this process works on."""
+
+    __slots__ = ("job", "place", "scope", "task")
+
+    def __init__(self, job: Job, scope: Scope, place: str) -> None:
+        self.job = job
+        self.scope = scope
+        self.place = place
+        self.task: asyncio.Task[Any] | None = None
+
+
+class Jobs:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.places: dict[str, int] = {}
+        self._used: dict[str, int] = {}
+        self._line: dict[str, OrderedDict[str, Carried]] = {}
+        self._starting: dict[str, Carried] = {}
+        self._running: dict[str, Carried] = {}
+        self._accepting = False
+        self._due_at = 0
+        self._due_timer: Timer | None = None
+        self._look = asyncio.Event()
+        self._looker: asyncio.Task[None] | None = None
+        self._quiet = asyncio.Event()
+
+    # -- birth (called by the engine while it decides) ----------------------------------------------------------------
+
+    def offer(self, job: Job, scope: Scope, now: int) -> bool:
+        """Whether this process takes a new-born job; it then starts after the commit, or waits in line for a place."""
+        if job.not_before > now:
+            self._expect(job.not_before)
+            return False
+        if not self._accepting:
+            return False
+        place = self._engine.registry.kinds[job.kind].place(job)
+        carried = Carried(job, scope, place)
+        if not place:
+            self._starting[job.id] = carried
+            return True
+        line = self._line.setdefault(place, OrderedDict())
+        if not line and self._free(place):
+            self._used[place] = self._used.get(place, 0) + 1
+            self._starting[job.id] = carried
+            return True
+        if self._engine.store.shared and len(line) >= SHARED_LINE * self.places.get(place, 1):
+            return False
+        line[job.id] = carried
+        return True
+
+    def starts_now(self, job: Job) -> bool:
+        return job.id in self._starting
+
+    def withdraw(self, job: Job) -> None:
+        """The transaction the job was to be born in did not happen."""
+        carried = self._starting.pop(job.id, None)
+        if carried is not None:
+            self._leave(carried)
+        else:
+            self.forget(job.id)
+
+    def forget(self, job_id: str) -> None:
+        """A waiting job is no longer owed."""
+        for line in self._line.values():
+            if line.pop(job_id, None) is not None:
+                return
+
+    def start(self, job: Job) -> None:
+        """Begin a job whose claim is durable."""
+        carried = self._starting.pop(job.id, None)
+        if carried is None:
+            return
+        self._running[job.id] = carried
+        kind = self._engine.registry.kinds[job.kind]
+        try:
+            result = kind.carry_out(job)
+        except Exception as error:
+            result = self._broke(carried, error)
+        if inspect.isawaitable(result):
+            carried.task = asyncio.ensure_future(self._carry(carried, result))
+        else:
+            self._report(carried, result)
+
+    async def _carry(self, carried: Carried, result: Any) -> None:
+        try:
+            body = await result
+        except Exception as error:
+            body = self._broke(carried, error)
+        self._report(carried, body)
+
+    def _broke(self, carried: Carried, error: Exception) -> Any:
+        if not isinstance(error, AstrariumError):
+            log.error("job %s broke", carried.job.id, exc_info=error)
+        return self._engine.registry.kinds[carried.job.kind].broke(carried.job, error)
+
+    def _report(self, carried: Carried, body: Any) -> None:
+        """The job's own work is over: its place is free, its result becomes a command."""
+        if self._running.pop(carried.job.id, None) is not None:
+            self._leave(carried)
+            self._next(carried.place)
+        if body is None:
+            self._engine.discard(carried.job.id)
+        else:
+            self._send(carried, body)
+        if not self._running:
+            self._quiet.set()
+
+    def _send(self, carried: Carried, body: Any) -> None:
+        def done(receipt: Any, error: Exception | None) -> None:
+            if error is None:
+                return
+            if isinstance(error, Unavailable) and self._accepting:
+                # The result must not be lost because the disk is full for a while.
+                asyncio.get_running_loop().call_later(RETRY_REPORT_S, self._send, carried, body)
+            elif not isinstance(error, Unavailable):
+                log.debug("result of job %s refused: %s", carried.job.id, error)
+                self._engine.discard(carried.job.id)
+
+        self._engine.post(Command(carried.job.stream, body, carried.scope, job=carried.job.id), done)
+
+    # -- places -------------------------------------------------------------------------------------------------------
+
+    def _free(self, place: str) -> bool:
+        return self._used.get(place, 0) < self.places.get(place, 1)
+
+    def _leave(self, carried: Carried) -> None:
+        if carried.place:
+            self._used[carried.place] -= 1
+
+    def _next(self, place: str) -> None:
+        """Give free places to those in line."""
+        line = self._line.get(place)
+        while line and self._free(place) and self._accepting:
+            _, carried = line.popitem(last=False)
+            self._used[place] = self._used.get(place, 0) + 1
+            self._claim(carried)
+        if not line:
+            self.look()
+
+    def _claim(self, carried: Carried) -> None:
+        """Tell the life that its job begins, and begin it after the commit."""
+        job = carried.job
+        self._starting[job.id] = carried
+        body = self._engine.registry.kinds[job.kind].claim(job)
+        if body is None:
+            self.start(job)
+            return
+
+        def done(receipt: Any, error: Exception | None) -> None:
+            if error is None:
+                self.start(job)
+                return
+            self._starting.pop(job.id, None)
+            self._leave(carried)
+            if isinstance(error, Unavailable):
+                asyncio.get_running_loop().call_later(RETRY_REPORT_S, self._again, carried)
+            else:
+                self._engine.discard(job.id)
+                self._next(carried.place)
+
+        self._engine.post(Command(job.stream, body, carried.scope), done)
+
+    def _again(self, carried: Carried) -> None:
+        if self._accepting:
+            self._admit(carried.job, carried.scope)
+
+    def _admit(self, job: Job, scope: Scope) -> None:
+        """Work on a job this process owns in the store."""
+        if job.id in self._running or job.id in self._starting:
+            return
+        place = self._engine.registry.kinds[job.kind].place(job)
+        carried = Carried(job, scope, place)
+        if not place:
+            self._claim(carried)
+        else:
+            self._line.setdefault(place, OrderedDict())[job.id] = carried
+            self._next(place)
+
+    # -- due dates, other servers' leavings, the dead -----------------------------------------------------------------
+
+    def look(self) -> None:
+        """There may be jobs in the store to claim."""
+        self._look.set()
+
+    def _expect(self, at: int) -> None:
+        if self._due_at and self._due_at <= at:
+            return
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+        self._due_at = at
+        self._due_timer = self._engine.clock.call_at(at, self._came_due)
+
+    def _came_due(self) -> None:
+        self._due_at = 0
+        self.look()
+
+    async def start_working(self, places: dict[str, int]) -> None:
+        """Begin to accept jobs: first what is due, and what dead workers left."""
+        self.places = places
+        self._accepting = True
+        self._looker = asyncio.create_task(self._look_loop(), name="astrarium-jobs")
+        self.look()
+
+    async def _look_loop(self) -> None:
+        while self._accepting:
+            await self._look.wait()
+            self._look.clear()
+            try:
+                while self._accepting and await self.claim_due():
+                    pass
+            except Unavailable as error:
+                log.warning("cannot claim jobs: %s", error)
+
+    async def claim_due(self) -> int:
+        """Claim what is due and has no owner; returns how many."""
+        engine = self._engine
+        await engine.settle_writes()
+        now = engine.clock.now()
+        rows = await engine.store.claim(engine.worker, now, CLAIM_CHUNK)
+        for row in rows:
+            self._admit(*job_of(row))
+        if len(rows) < CLAIM_CHUNK:
+            due = await engine.store.read("SELECT min(not_before) FROM jobs WHERE owner = ''")
+            if due and due[0][0] is not None:
+                self._expect(max(due[0][0], now + 1))
+            return 0
+        return len(rows)
+
+    async def take_over(self) -> int:
+        """Take over what dead workers owned, in chunks; returns how many jobs."""
+        engine = self._engine
+        total = 0
+        while rows := await engine.store.claim_lost(engine.worker, CLAIM_CHUNK):
+            jobs = [job_of(row) for row in rows]
+            by_scope: dict[Scope, list[str]] = {}
+            for job, scope in jobs:
+                by_scope.setdefault(scope, []).append(job.stream)
+            for scope, streams in by_scope.items():
+                await engine.memory.load_many(streams, scope)
+            for job, scope in jobs:
+                self._inherit(job, scope)
+            total += len(rows)
+            await asyncio.sleep(0)
+        return total
+
+    def _inherit(self, job: Job, scope: Scope) -> None:
+        body = self._engine.registry.kinds[job.kind].lose(job)
+        if body is None:
+            self._admit(job, scope)
+            return
+
+        def done(receipt: Any, error: Exception | None) -> None:
+            if error is None and receipt is not None and not receipt.events:
+                self._admit(job, scope)  # nothing had begun: still owed as it is
+            elif error is not None and not isinstance(error, Unavailable):
+                self._engine.discard(job.id)
+
+        self._engine.post(Command(job.stream, body, scope), done)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def running(self) -> list[Job]:
+        return [carried.job for carried in self._running.values()]
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Accept nothing more and wait for what runs; False if something still runs after the time."""
+        self._accepting = False
+        for line in self._line.values():
+            line.clear()
+        if self._looker is not None:
+            self._looker.cancel()
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+        self._quiet.clear()
+        if self._running:
+            try:
+                await asyncio.wait_for(self._quiet.wait(), timeout_s)
+            except TimeoutError:
+                return False
+        return True
+
+
+def job_of(row: tuple[Any, ...]) -> tuple[Job, Scope]:
+    """A job and its scope from a row of `jobs`."""
+    id_, workspace, environment, kind, stream, not_before, priority, attempt, _, body = row
+    job = Job(id_, kind, stream, msgspec.json.decode(body), not_before, priority, attempt)
+    return job, Scope(workspace, environment)

@@ -1,0 +1,323 @@
+"""What the engine holds in memory: states of lives, slots, receipts. All of it can be read again from the store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ..errors import Conflict, NotFound, Refused
+from .machine import Machine
+from .ports import NewEvent, Store
+from .registry import Known, Registry
+from .slots import Slot, load_slot
+from .tail import Tail
+from .things import Things
+from .types import Command, Event, Needs, Receipt, Scope, SlotView
+
+RECEIPTS_KEPT = 4096
+LOAD_CHUNK = 200
+
+
+class Tombstone(msgspec.Struct, frozen=True, tag=True):
+    """Stands in the log for `count` pruned events; `digest` is the SHA-256 over their bodies in order."""
+
+    count: int
+    digest: str
+
+
+class Hot:
+    """A life in memory: its state, and how much of the log came since its last snapshot."""
+
+    __slots__ = ("bytes_since", "events_since", "known", "last_size", "machine", "scope", "seq", "state", "stream")
+
+    def __init__(self, known: Known, stream: str, scope: Scope, state: Any) -> None:
+        self.known = known
+        self.machine: Machine[Any] = known.machine
+        self.stream = stream
+        self.scope = scope
+        self.state = state
+        self.seq = 0
+        self.events_since = 0
+        self.bytes_since = 0
+        self.last_size = 0
+
+    def grow(self, size: int) -> None:
+        self.events_since += 1
+        self.bytes_since += size
+
+    def snapshot_taken(self, size: int) -> None:
+        self.events_since = self.bytes_since = 0
+        self.last_size = size
+
+
+class Memory:
+    def __init__(self, store: Store, registry: Registry, things: Things, limit: int) -> None:
+        self._store = store
+        self._registry = registry
+        self._things = things
+        self._limit = limit
+        self.hot: OrderedDict[str, Hot] = OrderedDict()
+        self.slots: dict[tuple[str, str], Slot] = {}
+        self._receipts: OrderedDict[tuple[str, str], tuple[str, Receipt] | None] = OrderedDict()
+        self._seen: dict[str, int] = {}
+
+    # -- lives --------------------------------------------------------------------------------------------------------
+
+    def peek(self, stream: str, command: Command) -> Hot | None:
+        """A life at hand. A command that creates one brings an id nobody else has: its life is new without asking the store."""
+        hot = self.hot.get(stream)
+        if hot is not None:
+            if hot.scope.workspace != command.scope.workspace:
+                raise not_found(stream)
+            return hot
+        known = self._registry.of(stream)
+        if type(command.body) in known.machine.creates:
+            hot = Hot(known, stream, command.scope, known.machine.new(stream, command.scope))
+            self.hot[stream] = hot
+            return hot
+        return None
+
+    async def load(self, stream: str, scope: Scope) -> Hot:
+        """A life from memory or the store; one without events is new. `NotFound` for a life of another workspace."""
+        hot = self.hot.get(stream)
+        if hot is None:
+            await self.load_many([stream], scope)
+            hot = self.hot[stream]
+        if hot.scope.workspace != scope.workspace:
+            raise not_found(stream)
+        return hot
+
+    async def load_many(self, streams: Sequence[str], scope: Scope) -> None:
+        """Bring lives of one scope into memory with few reads."""
+        wanted = [stream for stream in dict.fromkeys(streams) if stream not in self.hot]
+        for start in range(0, len(wanted), LOAD_CHUNK):
+            await self._load_chunk(wanted[start : start + LOAD_CHUNK], scope)
+
+    async def _load_chunk(self, streams: list[str], scope: Scope) -> None:
+        marks = ",".join("?" * len(streams))
+        snapshots = await self._store.read(
+            f"SELECT stream, seq, workspace, data FROM snapshots WHERE stream IN ({marks})", streams
+        )
+        since = {row[0]: row for row in snapshots}
+        events = await self._store.read(
+            "SELECT e.stream, e.seq, e.workspace, e.at, e.type, e.v, e.body FROM events e"
+            " LEFT JOIN snapshots s ON s.stream = e.stream"
+            f" WHERE e.stream IN ({marks}) AND e.seq > COALESCE(s.seq, 0) ORDER BY e.stream, e.seq",
+            streams,
+        )
+        tails: dict[str, list[tuple[Any, ...]]] = {}
+        for row in events:
+            tails.setdefault(row[0], []).append(row)
+        for stream in streams:
+            hot = await self._fold(stream, scope, since.get(stream), tails.get(stream, ()))
+            self.hot.setdefault(stream, hot)
+
+    async def _fold(
+        self, stream: str, scope: Scope, snapshot: tuple[Any, ...] | None, tail: Sequence[tuple[Any, ...]]
+    ) -> Hot:
+        known = self._registry.of(stream)
+        machine = known.machine
+        owner = snapshot[2] if snapshot else tail[0][2] if tail else scope.workspace
+        if owner != scope.workspace:
+            raise not_found(stream)
+        bodies = [(row, known.decode(row[4], row[5], as_bytes(row[6]))) for row in tail if row[4] != Tombstone.__name__]
+        if snapshot:
+            data = bytes(snapshot[3])
+            things = await self._things.fetch(machine.dump_references(data))
+            hot = Hot(known, stream, scope, machine.load(stream, scope, data, things))
+            hot.seq, hot.last_size = snapshot[1], len(data)
+        else:
+            hot = Hot(known, stream, scope, machine.new(stream, scope))
+        machine.provide(hot.state, await self._things.fetch(machine.references([body for _, body in bodies])))
+        for row, body in bodies:
+            machine.evolve(hot.state, body, row[3])
+            hot.grow(len(row[6]))
+        if tail:
+            hot.seq = tail[-1][1]
+        return hot
+
+    def evict(self, stream: str) -> None:
+        self.hot.pop(stream, None)
+
+    def evict_all(self, heads: Iterable[str]) -> None:
+        """Forget lives, slots and receipts by their heads."""
+        for head in heads:
+            kind, _, rest = head.partition(":")
+            if kind == "slot":
+                workspace, _, name = rest.partition("/")
+                self.slots.pop((workspace, name), None)
+            elif kind == "key":
+                workspace, _, key = rest.partition("/")
+                self._receipts.pop((workspace, key), None)
+            else:
+                self.hot.pop(head, None)
+
+    def settle(self, written: set[str], filling: set[str]) -> None:
+        """After a commit: let go of lives that ended, and of the longest unused ones above the limit."""
+        for stream in written:
+            if stream not in filling:
+                hot = self.hot.get(stream)
+                if hot is not None and hot.machine.ended(hot.state):
+                    del self.hot[stream]
+        while len(self.hot) > self._limit:
+            stream = next(iter(self.hot))
+            if stream in filling:
+                return
+            del self.hot[stream]
+
+    def remember(self, commands: Sequence[Command]) -> dict[str, tuple[Hot, bytes, int, Any] | None]:
+        """States as they are, to be put back if one of several commands is refused. None = the life is new."""
+        kept: dict[str, tuple[Hot, bytes, int, Any] | None] = {}
+        for command in commands:
+            hot = self.hot.get(command.stream)
+            if hot is None or not hot.seq:
+                kept[command.stream] = None
+            else:
+                data = hot.machine.dump(hot.state)
+                sizes = (hot.events_since, hot.bytes_since, hot.last_size)
+                kept[command.stream] = (hot, data, hot.seq, sizes)
+        return kept
+
+    def restore(self, kept: Mapping[str, tuple[Hot, bytes, int, Any] | None]) -> None:
+        for stream, was in kept.items():
+            if was is None:
+                self.hot.pop(stream, None)
+                continue
+            hot, data, seq, sizes = was
+            things = {key: self._things.get(key) for key in hot.machine.dump_references(data)}
+            hot.state = hot.machine.load(stream, hot.scope, data, things)
+            hot.seq = seq
+            hot.events_since, hot.bytes_since, hot.last_size = sizes
+            self.hot[stream] = hot
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def missing(self, needs: Needs, workspace: str) -> bool:
+        """Whether a fact is not in memory yet."""
+        return (
+            any(stream not in self.hot for stream in needs.streams)
+            or any((workspace, name) not in self.slots for name in needs.slots)
+            or any(self._things.get(key) is None for key in needs.things)
+        )
+
+    def facts(
+        self, needs: Needs, workspace: str, heads: dict[str, int]
+    ) -> tuple[dict[str, Any], dict[str, SlotView], dict[str, Any]]:
+        """The facts of a decision; the heads they rest on join those the commit verifies."""
+        streams, slots, things = {}, {}, {}
+        for stream in needs.streams:
+            hot = self.hot[stream]
+            heads.setdefault(stream, hot.seq)
+            streams[stream] = hot.state if hot.seq else None
+        for name in needs.slots:
+            slot = self.slots[(workspace, name)]
+            heads.setdefault(slot.head, slot.fence)
+            slots[name] = slot.view()
+        for key in needs.things:
+            things[key] = self._things.get(key)
+        return streams, slots, things
+
+    async def fetch_for(self, command: Command, settled: Callable[[str], Awaitable[None]]) -> None:
+        """Bring everything a command's decision needs into memory. A life with uncommitted changes that is not in memory was
+        evicted because of an error: it is read after they are settled."""
+        if command.stream not in self.hot:
+            await settled(command.stream)
+        hot = self.peek(command.stream, command) or await self.load(command.stream, command.scope)
+        if command.key and not self.knows_key(command):
+            await settled(f"key:{command.scope.workspace}/{command.key}")
+            await self._fetch_receipt(command)
+        needs = hot.machine.needs(hot.state, command.body)
+        for stream in needs.streams:
+            if stream not in self.hot:
+                await settled(stream)
+                await self.load(stream, command.scope)
+        for name in needs.slots:
+            if (command.scope.workspace, name) not in self.slots:
+                await settled(f"slot:{command.scope.workspace}/{name}")
+                slot = await load_slot(self._store, command.scope.workspace, name)
+                self.slots.setdefault((command.scope.workspace, name), slot)
+        await self._things.fetch(needs.things)
+
+    # -- receipts -----------------------------------------------------------------------------------------------------
+
+    def knows_key(self, command: Command) -> bool:
+        return (command.scope.workspace, command.key) in self._receipts
+
+    def receipt(self, command: Command) -> Receipt | None:
+        """The receipt of an earlier use of the key. `Conflict` if it was used for something else."""
+        found = self._receipts.get((command.scope.workspace, command.key))
+        if found is None:
+            return None
+        digest, receipt = found
+        if digest != fingerprint(command):
+            raise Conflict(
+                f"idempotency key {command.key!r} was used for another request", hint="use a new key for a new request"
+            )
+        return Receipt(receipt.stream, receipt.seq, receipt.events, replayed=True)
+
+    def keep_receipt(self, command: Command, digest: str, receipt: Receipt) -> None:
+        self._receipts[(command.scope.workspace, command.key)] = (digest, receipt)
+        if len(self._receipts) > RECEIPTS_KEPT:
+            self._receipts.popitem(last=False)
+
+    async def _fetch_receipt(self, command: Command) -> None:
+        rows = await self._store.read(
+            "SELECT fingerprint, stream, seq FROM receipts WHERE workspace = ? AND key = ?",
+            (command.scope.workspace, command.key),
+        )
+        found = (rows[0][0], Receipt(rows[0][1], rows[0][2])) if rows else None
+        self._receipts.setdefault((command.scope.workspace, command.key), found)
+
+    # -- other servers and retention ----------------------------------------------------------------------------------
+
+    def seen_own(self, events: Sequence[NewEvent]) -> None:
+        """Our own events need not be read again, as long as nobody else's lie between."""
+        for event in events:
+            if event.position == self._seen.get(event.workspace, 0) + 1:
+                self._seen[event.workspace] = event.position
+
+    async def start_watching(self) -> None:
+        """From here on, what others commit is foreign."""
+        self._seen = dict(await self._store.read("SELECT workspace, position FROM log_heads"))
+
+    async def read_foreign(self, tail: Tail) -> list[Event]:
+        """Events since the last look that we did not write ourselves in an unbroken row."""
+        found: list[Event] = []
+        for workspace, head in await self._store.read("SELECT workspace, position FROM log_heads"):
+            while self._seen.get(workspace, 0) < head:
+                page = await tail.read(workspace, self._seen.get(workspace, 0))
+                if not page:
+                    break
+                self._seen[workspace] = max(page[-1].position, self._seen.get(workspace, 0))
+                found.extend(page)
+        return found
+
+    async def tombstone(self, hot: Hot) -> tuple[Tombstone, tuple[Any, ...]]:
+        """What replaces an ended life's events, and the snapshot row that keeps its state."""
+        if not hot.machine.ended(hot.state):
+            raise Refused(f"{hot.stream} has not ended", hint="only ended lives leave the log")
+        rows = await self._store.read("SELECT body FROM events WHERE stream = ? ORDER BY seq", (hot.stream,))
+        digest = hashlib.sha256(b"\n".join(as_bytes(row[0]) for row in rows)).hexdigest()
+        data = hot.machine.dump(hot.state)
+        row = (hot.stream, hot.seq, hot.scope.workspace, hot.scope.environment, data)
+        return Tombstone(len(rows), digest), row
+
+
+def as_bytes(text: Any) -> bytes:
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
+def fingerprint(command: Command) -> str:
+    """What makes two uses of one key the same request: the machine's idea of the body (ids the server made left out)."""
+    machine_word = type(command.body).__name__.encode()
+    told = getattr(command.body, "told", None)
+    return hashlib.sha256(machine_word + b"\0" + msgspec.json.encode(told() if told else command.body)).hexdigest()
+
+
+def not_found(stream: str) -> NotFound:
+    return NotFound(f"there is no {stream.replace(':', ' ', 1)}")
+

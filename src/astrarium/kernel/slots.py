@@ -1,0 +1,170 @@
+"""Slots: limits, queues, locks, unique names, one primitive.
+
+A slot has holders and a line of those who wait, ordered by (priority high first, time). It is taken and given back in the
+transaction of the command that needs it. Every change moves its fence, which is also the sequence number of its head
+`slot:<workspace>/<name>`: verified like any other head, so two servers cannot both give the last place away.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .ports import SLOTS, Batch, Store
+from .types import Job, Scope, SlotAsk, SlotGranted, SlotView
+
+
+def slot_head(workspace: str, name: str) -> str:
+    return f"slot:{workspace}/{name}"
+
+
+class Place:
+    """One row of a slot: a holder or somebody in line."""
+
+    __slots__ = ("at", "environment", "fence", "held", "holder", "limit", "number", "priority", "until")
+
+    def __init__(self, holder: str, held: bool, priority: int, at: int, until: int, fence: int, number: int, limit: int) -> None:
+        self.holder = holder
+        self.held = held
+        self.priority = priority
+        self.at = at
+        self.until = until
+        self.fence = fence
+        self.number = number
+        self.limit = limit
+
+    def rank(self) -> tuple[int, int, int]:
+        return (-self.priority, self.at, self.number)
+
+
+class Slot:
+    """The state of one slot in memory."""
+
+    __slots__ = ("fence", "holders", "line", "name", "workspace")
+
+    def __init__(self, workspace: str, name: str) -> None:
+        self.workspace = workspace
+        self.name = name
+        self.fence = 0
+        self.holders: dict[str, Place] = {}
+        self.line: list[Place] = []
+
+    @property
+    def head(self) -> str:
+        return slot_head(self.workspace, self.name)
+
+    def view(self) -> SlotView:
+        return SlotView(tuple(self.holders), tuple(place.holder for place in self.line), self.fence)
+
+    def ask(self, holder: str, ask: SlotAsk, now: int, batch: Batch) -> int:
+        """Take a place or stand in line (again, for somebody already there). Returns the fence if held now, else 0."""
+        held = self.holders.get(holder)
+        if held is not None:
+            return held.fence
+        if any(place.holder == holder for place in self.line):
+            return 0
+        self.fence += 1
+        place = Place(holder, False, ask.priority, now, ask.until, 0, self.fence, ask.limit)
+        if not self.line and self._room(ask.limit):
+            self._hold(place)
+        else:
+            bisect.insort(self.line, place, key=Place.rank)
+        self._put(place, batch)
+        return place.fence
+
+    def free(self, holder: str, batch: Batch) -> list[Place]:
+        """Give a place back; returns those who hold one now."""
+        if self.holders.pop(holder, None) is None:
+            self.line = [place for place in self.line if place.holder != holder]
+        self.fence += 1
+        batch.drop(SLOTS, (self.workspace, self.name, holder))
+        return self._promote(batch)
+
+    def expire(self, now: int, batch: Batch) -> list[Place]:
+        """End the holds whose time is over; returns those who hold a place now."""
+        over = [place for place in self.holders.values() if 0 < place.until <= now]
+        granted: list[Place] = []
+        for place in over:
+            granted.extend(self.free(place.holder, batch))
+        return granted
+
+    def _promote(self, batch: Batch) -> list[Place]:
+        granted: list[Place] = []
+        while self.line and self._room(self.line[0].limit):
+            place = self.line.pop(0)
+            self._hold(place)
+            self._put(place, batch)
+            granted.append(place)
+        return granted
+
+    def _room(self, limit: int) -> bool:
+        return limit <= 0 or len(self.holders) < limit
+
+    def _hold(self, place: Place) -> None:
+        self.fence += 1
+        place.held = True
+        place.fence = self.fence
+        self.holders[place.holder] = place
+
+    def _put(self, place: Place, batch: Batch) -> None:
+        state = f"held:{place.limit}" if place.held else f"waiting:{place.limit}"
+        batch.put(
+            SLOTS,
+            (self.workspace, self.name, place.holder, state, place.priority, place.at, place.until, place.fence, place.number),
+        )
+
+
+async def load_slot(store: Store, workspace: str, name: str) -> Slot:
+    """Read a slot; one that nobody ever asked for is empty."""
+    slot = Slot(workspace, name)
+    head = await store.read("SELECT seq FROM heads WHERE stream = ?", (slot.head,))
+    slot.fence = head[0][0] if head else 0
+    rows: list[tuple[Any, ...]] = await store.read(
+        "SELECT holder, state, priority, at, until, fence, number FROM slots WHERE workspace = ? AND name = ?", (workspace, name)
+    )
+    for holder, state, priority, at, until, fence, number in rows:
+        kind, _, limit = state.partition(":")
+        place = Place(holder, kind == "held", priority, at, until, fence, number, int(limit))
+        if place.held:
+            slot.holders[holder] = place
+        else:
+            bisect.insort(slot.line, place, key=Place.rank)
+    return slot
+
+
+class PlainJob:
+    """A job without a place of its own and without anybody to tell when it begins; a lost one is simply done again."""
+
+    def place(self, job: Job) -> str:
+        return ""
+
+    def claim(self, job: Job) -> Any | None:
+        return None
+
+    def lose(self, job: Job) -> Any | None:
+        return None
+
+    def broke(self, job: Job, error: Exception) -> Any | None:
+        return None
+
+
+class GrantJob(PlainJob):
+    """Tells a life in line that it holds a place now."""
+
+    name = "slot_granted"
+
+    def carry_out(self, job: Job) -> Any:
+        return SlotGranted(job.body["name"], job.body["fence"])
+
+
+class ExpireJob(PlainJob):
+    """Ends holds whose time is over."""
+
+    name = "slot_expire"
+
+    def __init__(self, expire: Callable[[Scope, str], Awaitable[None]]) -> None:
+        self._expire = expire
+
+    def carry_out(self, job: Job) -> Any:
+        return self._expire(Scope(job.body["workspace"], job.body["environment"]), job.body["name"])

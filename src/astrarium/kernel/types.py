@@ -1,0 +1,179 @@
+"""The kernel's nouns. Nothing else crosses a floor.
+
+A *stream* is one life: the text `<machine>:<id>`. Times are microseconds since 1970 UTC. Sequence numbers of a stream and
+positions in a workspace's log start at 1 and have no gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Where something lives: everything is in exactly one workspace, work lands in one of its environments."""
+
+    workspace: str
+    environment: str
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who acted: `kind` is user, key, worker, schedule, machine …"""
+
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+ENGINE = Actor("engine", "")
+
+
+class Command(msgspec.Struct, frozen=True):
+    """An order to one life. `key` makes it idempotent: the same key and body are answered with the first receipt.
+    `expect` is the sequence number the caller saw; a moved stream is then a `Conflict`. `job` is the job this reports the result
+    of: it is no longer owed, in the same transaction, unless the life asks for it anew."""
+
+    stream: str
+    body: Any
+    scope: Scope
+    actor: Actor = ENGINE
+    key: str = ""
+    expect: int | None = None
+    job: str = ""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened, as the log keeps it."""
+
+    position: int
+    workspace: str
+    stream: str
+    seq: int
+    at: int
+    actor: str
+    body: Any
+    v: int = 1
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The durable answer to a command. `replayed` = the key was used before and nothing new happened."""
+
+    stream: str
+    seq: int
+    events: tuple[Any, ...] = ()
+    replayed: bool = False
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Work owed by a life. `id` is chosen by the machine and stable: putting it again replaces it. A job without `not_before`
+    is claimed at birth when the process has a free place; `body` is what its kind needs to know."""
+
+    id: str
+    kind: str
+    stream: str
+    body: dict[str, Any] = {}
+    not_before: int = 0
+    priority: int = 0
+    attempt: int = 0
+
+
+class JobDone(msgspec.Struct, frozen=True):
+    """The job is no longer owed."""
+
+    id: str
+
+
+class SlotAsk(msgspec.Struct, frozen=True):
+    """Take one of `limit` places (0 = no limit) of the slot, or wait in line by (priority, time). Granted at once or later, the
+    asking stream receives the command `SlotGranted`. `until` (0 = none) ends the hold by itself."""
+
+    name: str
+    limit: int = 1
+    priority: int = 0
+    until: int = 0
+
+
+class SlotFree(msgspec.Struct, frozen=True):
+    """Give the place (or the waiting place) back."""
+
+    name: str
+
+
+class SlotGranted(msgspec.Struct, frozen=True, tag=True):
+    """The command a stream receives when its `SlotAsk` is granted. `fence` grows with every grant of that slot."""
+
+    name: str
+    fence: int
+
+
+Effect = Job | JobDone | SlotAsk | SlotFree
+
+
+class SlotView(msgspec.Struct, frozen=True):
+    """What a machine may know of a slot when it decides."""
+
+    holders: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    fence: int = 0
+
+    def room(self, limit: int) -> bool:
+        return limit <= 0 or (len(self.holders) < limit and not self.waiting)
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What a decision depends on besides its own state: all of it is loaded before and verified in the same transaction."""
+
+    streams: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
+    things: tuple[str, ...] = ()
+
+
+NOTHING_NEEDED = Needs()
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """The world as handed to a decision: the time (microseconds) and what it needed."""
+
+    now: int
+    streams: Mapping[str, Any] = {}
+    slots: Mapping[str, SlotView] = {}
+    things: Mapping[str, Any] = {}
+
+
+class Column(msgspec.Struct, frozen=True):
+    """`kind` is text, int, real, json (stored as text) or bytes."""
+
+    name: str
+    kind: str = "text"
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A row table: readers query it, only the engine writes it. `key` columns come first in `columns`."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def has_bytes(self) -> bool:
+        return any(column.kind == "bytes" for column in self.columns)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def table(name: str, key: str, columns: str) -> Table:
+    """`table("jobs", "id", "id kind at:int body:json")`: columns separated by blanks, `name:kind`, text when no kind is given."""
+    made = tuple(Column(*part.split(":", 1)) for part in columns.split())
+    return Table(name, tuple(key.split()), made)
+
+
+Row = tuple[Table, tuple[Any, ...]]
+"""A whole row to be put: values in the order of the table's columns."""
+
+Done = Callable[[Receipt | None, Exception | None], None]
+"""Called once with the receipt, or with the error."""

@@ -1,0 +1,334 @@
+"""Orders to a run and what happens in it: the commands and events of the one life.
+
+Events carry everything a fold needs: the moves a router decided, the result a try reported, the times. Times are microseconds UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .ports import Ask, Child, StepOutcome
+from .routing.port import MoveOn, RunOutcome
+
+StopMode = Literal["signal", "cooperative"]
+
+
+class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The step a run works for: the parent's run id and round, its step number, and the child's place among its siblings."""
+
+    run: str
+    round: int
+    no: int
+    index: int = 0
+
+
+class Inherited(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step a fork takes over from its parent as it ended."""
+
+    no: int
+    node: int
+    outcome: StepOutcome
+    output: str | None = None
+    exit_code: int | None = None
+    started_at: int = 0
+    ended_at: int = 0
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """Begin a life. `alias` is the id the client knows it by; `chosen` = the client chose it, so it must be free.
+    `queue` waits for a place among `queue_limit`; `exclusive` and `max_active` refuse when runs of that name are active."""
+
+    graph: str
+    name: str
+    surface: str
+    alias: str
+    params: str = ""
+    trigger: str = "manual"
+    chosen: bool = False
+    exclusive: bool = False
+    max_active: int = 0
+    queue: str = ""
+    queue_limit: int = 0
+    priority: int = 0
+    parent: Parent | None = None
+    root: str = ""
+    depth: int = 0
+    rerun_of: str = ""
+    labels: dict[str, str] = {}
+
+    def told(self) -> Any:
+        """What the client said, for telling whether two uses of an idempotency key are the same request."""
+        return self if self.chosen else msgspec.structs.replace(self, alias="")
+
+
+class ForkRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """Begin a life with another's past: steps it keeps are inherited, never run again."""
+
+    start: StartRun
+    source: str
+    source_round: int
+    at_step: int
+    steps: tuple[Inherited, ...] = ()
+    memo: Any = None
+    resolved: Resolved | None = None
+    document: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    prepare: bool = False
+
+
+class Resolved(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """What the first job of a run found: parameters in order ("" = positional), environment, secret names with where they come
+    from (never values), the working folder. `unmet` names the run's condition that does not hold, `error` what could not be resolved."""
+
+    params: tuple[tuple[str, str], ...] = ()
+    params_json: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[dict[str, Any], ...] = ()
+    workdir: str = ""
+    unmet: str = ""
+    error: str = ""
+
+
+class StartTry(msgspec.Struct, frozen=True, tag=True, gc=False):
+    no: int
+    worker: str
+
+
+class EndTry(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """What a try reported, with the facts only it could know: whether a policy applies (`tolerated`, `marked`, `passed`), how long
+    to wait before a further try (`retry_in_s`, None = none; `retry_limit` tries at most) or a further pass (`again_in_s`)."""
+
+    no: int
+    try_no: int
+    outcome: StepOutcome = "succeeded"
+    output: str | None = None
+    patch: dict[str, Any] | None = None
+    exit_code: int | None = None
+    error: str = ""
+    tolerated: bool = False
+    marked: bool = False
+    passed: bool = False
+    partial: bool = False
+    retry_in_s: float | None = None
+    retry_limit: int = 0
+    again_in_s: float | None = None
+    ask: Ask | None = None
+    children: tuple[Child, ...] | None = None
+    max_active: int = 0
+    parallel: bool = False
+
+
+class LoseTry(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """The worker of a try is gone, its result unknown. `again` = the step type may simply be executed again."""
+
+    no: int
+    try_no: int = 0
+    again: bool = False
+    reason: str = "the server ended while the step ran"
+
+
+class AnswerAsk(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    no: int
+    by: str
+    approve: bool = True
+    answer: dict[str, Any] = {}
+    reason: str = ""
+
+
+class TimeOutAsk(msgspec.Struct, frozen=True, tag=True):
+    no: int
+    until: int
+
+
+class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """A child run ended (or could not be started: `error`)."""
+
+    no: int
+    index: int
+    round: int
+    run: str = ""
+    outcome: RunOutcome = "succeeded"
+    outputs: dict[str, str] = {}
+    error: str = ""
+
+
+class StopRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """End the run from outside. `grace_s` None = the graph's own."""
+
+    outcome: RunOutcome = "cancelled"
+    reason: str = "stopped"
+    mode: StopMode = "signal"
+    grace_s: float | None = None
+
+
+class TimeOutRun(msgspec.Struct, frozen=True, tag=True):
+    round: int
+
+
+class PauseRun(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class ResumeRun(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class ReopenRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """Start the next round: everything that went wrong and what depends on it, or only one step."""
+
+    step: int | None = None
+    queue: str = ""
+    queue_limit: int = 0
+
+
+class MarkStep(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """Edit a step of a run that does not run. `outcome` None = as if it never ran."""
+
+    node: int
+    outcome: StepOutcome | None
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+class RunCreated(msgspec.Struct, frozen=True, tag=True):
+    start: StartRun
+
+
+class RunForked(msgspec.Struct, frozen=True, tag=True):
+    fork: ForkRun
+
+
+class RunBegan(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """The run has its place; `moves` are the first ones, unless it must be prepared first."""
+
+    moves: tuple[MoveOn, ...] = ()
+
+
+class RunPrepared(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    resolved: Resolved
+    moves: tuple[MoveOn, ...] = ()
+
+
+class StepStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, gc=False):
+    no: int
+    try_no: int
+    worker: str = ""
+
+
+class StepDelayed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """The step goes on at `at`: a further try after a failure (or a lost one), or a further pass."""
+
+    no: int
+    at: int
+    why: Literal["retry", "repeat", "lost"]
+    error: str = ""
+    exit_code: int | None = None
+    output: str | None = None
+
+
+class StepAsked(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    no: int
+    ask: Ask
+    until: int = 0
+    moves: tuple[MoveOn, ...] = ()
+
+
+class AnswerGiven(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    no: int
+    by: str
+    approve: bool
+    answer: dict[str, Any] = {}
+    reason: str = ""
+
+
+class ChildrenSpawned(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    no: int
+    children: tuple[Child, ...]
+    max_active: int = 0
+    parallel: bool = False
+    tolerated: bool = False
+    marked: bool = False
+    retry_in_s: float | None = None
+    retry_limit: int = 0
+
+
+class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    no: int
+    index: int
+    run: str = ""
+    outcome: RunOutcome = "succeeded"
+    outputs: dict[str, str] = {}
+    error: str = ""
+
+
+class StepEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """A checkpoint: the step's outcome, its output or patch, and the moves that follow."""
+
+    no: int
+    outcome: StepOutcome = "succeeded"
+    moves: tuple[MoveOn, ...] = ()
+    output: str | None = None
+    patch: dict[str, Any] | None = None
+    exit_code: int | None = None
+    error: str = ""
+    tolerated: bool = False
+    marked: bool = False
+    passed: bool = False
+    partial: bool = False
+
+
+class RunPausing(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class RunPaused(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class RunResumed(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class RunStopping(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    outcome: RunOutcome
+    reason: str
+    mode: StopMode
+    grace_s: float
+    moves: tuple[MoveOn, ...] = ()
+
+
+class RunEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    outcome: RunOutcome
+    reason: str = ""
+
+
+class RunReopened(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """Round `round` began; the steps in `reset` are forgotten."""
+
+    round: int
+    reset: tuple[int, ...] = ()
+    step: int | None = None
+    queue: str = ""
+    queue_limit: int = 0
+    moves: tuple[MoveOn, ...] = ()
+
+
+class StepMarked(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    no: int
+    outcome: StepOutcome | None = None
+
+
+COMMANDS = (
+    StartRun, ForkRun, Resolved, StartTry, EndTry, LoseTry, AnswerAsk, TimeOutAsk, EndChild, StopRun, TimeOutRun,
+    PauseRun, ResumeRun, ReopenRun, MarkStep,
+)  # fmt: skip
+EVENTS = (
+    RunCreated, RunForked, RunBegan, RunPrepared, StepStarted, StepDelayed, StepAsked, AnswerGiven, ChildrenSpawned,
+    ChildEnded, StepEnded, RunPausing, RunPaused, RunResumed, RunStopping, RunEnded, RunReopened, StepMarked,
+)  # fmt: skip

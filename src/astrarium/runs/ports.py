@@ -1,0 +1,184 @@
+"""What the one run asks of plugins: `Step` says what is done, `Executor` says where a process lives.
+
+A plugin sees a `TryContext` and returns a `Result`. It never sees the store, the log or the router: retries, repeats,
+conditions, time-outs, capture and redaction belong to `runs.work`, which calls it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from ..spec.graph import Graph, Node
+
+StepOutcome = Literal[
+    "succeeded", "skipped", "failed", "timed_out", "broken", "lost", "cancelled", "aborted", "rejected"
+]
+
+
+class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A question to people: the step waits, holding no worker and no slot. `schema` is a JSON schema of the answer;
+    `timeout_s` counts from the ask, through restarts (0 = for ever) and ends the step as `on_timeout`."""
+
+    prompt: str = ""
+    schema: dict[str, Any] = {}
+    capability: str = ""
+    needed: int = 1
+    timeout_s: float = 0.0
+    on_timeout: StepOutcome = "timed_out"
+
+
+class Child(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One run to start under a step. `key` is the stable client-side id of the child run (a retry finds it again)."""
+
+    key: str
+    graph: str
+    name: str
+    params: str = ""
+
+
+class Spawn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The step becomes the parent of these runs and waits for all of them, at most `max_active` at once (0 = all).
+    `parallel` chooses the output's shape: a summary over all, or the single child's own."""
+
+    children: tuple[Child, ...]
+    max_active: int = 0
+    parallel: bool = False
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one execution ended. `output` is the text a step hands on; when None, `runs.work` reads captured stdout if the
+    node wants an output. `patch` changes the state document of a `rules` graph. `ask` or `spawn` make the step wait instead."""
+
+    outcome: StepOutcome = "succeeded"
+    output: str | None = None
+    patch: dict[str, Any] | None = None
+    exit_code: int | None = None
+    error: str = ""
+    ask: Ask | None = None
+    spawn: Spawn | None = None
+
+
+class ProcessSpec(msgspec.Struct, frozen=True):
+    """A process to start. `env` is its whole environment, `stdout`/`stderr` files are appended to (`stderr` None = same file
+    as stdout). `redact` values never reach the files; `max_log_bytes` cuts what is kept of each file (0 = no cap);
+    `stdin` is given as bytes, empty = /dev/null."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    stdout: Path
+    stderr: Path | None = None
+    stdin: bytes = b""
+    redact: tuple[str, ...] = ()
+    max_log_bytes: int = 0
+    tag: str = ""
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """`code` as a shell reports it: 128 + signal when a signal ended it."""
+
+    code: int
+    signal: int = 0
+
+
+class Running(Protocol):
+    """A live process group."""
+
+    pid: int
+
+    async def wait(self) -> Exit:
+        """Resolves once the leader has ended and what it left in its group is gone; its output is then complete in the files."""
+
+    async def stop(self, signal: int, grace_s: float) -> None:
+        """Signal the whole group at once, again each 5 s, KILL after `grace_s`. Returns without waiting for the end."""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Where processes live. Failing to start (no such program, no such folder) raises `OSError`."""
+
+    kind: ClassVar[str]
+
+    async def start(self, spec: ProcessSpec) -> Running: ...
+
+    async def close(self, grace_s: float) -> None:
+        """Stop everything that still runs and leave no process behind."""
+
+
+class TryContext(Protocol):
+    """What a step may see and do during one try. All texts it needs expanded go through `expand`."""
+
+    run_id: str
+    run_name: str
+    node: Node
+    graph: Graph
+    try_no: int
+    pass_no: int
+    env: Mapping[str, str]
+    """The whole environment of a child process, outputs of ancestors and step variables included."""
+    workdir: Path
+    stdout: Path
+    stderr: Path
+    redact: tuple[str, ...]
+    max_log_bytes: int
+    executor: Executor
+    stopping: asyncio.Event
+    """Set when the run or step is being stopped; processes started through `run_process` are signalled without the step's help."""
+
+    async def expand(self, text: str) -> str:
+        """Expand variables and backticks of a configuration text (contract: dagu.md §3.7 rules 1–4)."""
+
+    def expand_command(self, text: str) -> str:
+        """Expand a command line (rule 5): parameters, outputs and step variables only; the rest is the shell's."""
+
+    def expand_script(self, text: str) -> str:
+        """Expand a script body: variables only, no backticks."""
+
+    async def run_process(
+        self, argv: tuple[str, ...], *, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> Exit:
+        """Run a process of this try to its end: log files, redaction, stop signals and the place limit are taken care of."""
+
+    async def call_python(self, target: str, args: Mapping[str, Any]) -> Any:
+        """Call `module:function` in a warm worker process; its prints go to the try's log. Raises what it raised, as `StepFailed`."""
+
+    def write(self, text: str, *, error: bool = False) -> None:
+        """Append to the try's log (redacted)."""
+
+    async def resolve_graph(self, name: str) -> tuple[str, Graph]:
+        """Find the definition a child step names (local document, DAG file or DAG name) → (hash, graph). `NotFound` if none."""
+
+
+class StepFailed(Exception):
+    """A step's own way to fail with a message and, when it has one, an exit code."""
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Step(Protocol):
+    """A step type: one file in `plugins/steps`, one entry point in the group `astrarium.steps`.
+
+    `Params` is a msgspec Struct; a node's `params` are converted to it when a graph is loaded, so a wrong field is refused
+    before anything runs. `run` may be a plain function when it neither blocks nor waits; else it is a coroutine function."""
+
+    kind: ClassVar[str]
+    Params: ClassVar[type[msgspec.Struct]]
+    idempotent: ClassVar[bool]
+    """Whether a lost try may simply be executed again."""
+    place: ClassVar[Literal["", "process", "python"]]
+    """Which of the worker's limited places one try occupies; empty = none."""
+    captures: ClassVar[bool]
+    """Whether stdout of the log file is the step's output (processes); otherwise `Result.output` is."""
+
+    def run(self, ctx: TryContext, params: Any) -> Result | Awaitable[Result]: ...
+
+
+Definitions = Callable[[str, Graph], Awaitable[tuple[str, Graph]]]
+"""(name, calling graph) → (hash, graph) of the definition a child step names."""

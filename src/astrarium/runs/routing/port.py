@@ -1,0 +1,107 @@
+"""What a router is.
+
+A router is handed the end of one step and answers with *moves*. Moves are recorded in the event that caused them, so a fold
+never asks a router what should happen: `advance` (may think) runs when deciding, `fold` (only counts) when folding.
+Cost follows the out-edges of the ended step, never the size of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from ...spec.graph import Graph
+from ..ports import StepOutcome
+
+RunOutcome = Literal["succeeded", "partial", "failed", "broken", "cancelled", "rejected"]
+
+
+class Visit(msgspec.Struct, frozen=True, omit_defaults=True, tag="visit", gc=False):
+    """Execute `node` as step `no` (for `depends`, `no` is the node's position)."""
+
+    node: int
+    no: int
+
+
+class Skip(msgspec.Struct, frozen=True, omit_defaults=True, tag="skip", gc=False):
+    """The node is not executed and counts as skipped."""
+
+    node: int
+    no: int
+
+
+class Abort(msgspec.Struct, frozen=True, omit_defaults=True, tag="abort", gc=False):
+    """The node is not executed because something before it went wrong."""
+
+    node: int
+    no: int
+
+
+class Close(msgspec.Struct, frozen=True, omit_defaults=True, tag="close", gc=False):
+    """The run ends."""
+
+    outcome: RunOutcome
+    reason: str = ""
+
+
+MoveOn = Visit | Skip | Abort | Close
+
+
+class Ended(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How a step ended, as far as routing cares. `tolerated`: a continue policy took the failure (dependents go on);
+    `marked`: tolerated and counted as success; `passed`: a skipped step whose dependents go on; `partial`: a child run was partial."""
+
+    node: int
+    no: int
+    outcome: StepOutcome
+    tolerated: bool = False
+    marked: bool = False
+    passed: bool = False
+    partial: bool = False
+
+
+class Router(Protocol):
+    """`plan` is compiled once per graph and shared; `memo` is per run and changed only by `fold` and `reset`."""
+
+    kind: str
+
+    def plan(self, graph: Graph) -> Any:
+        """Compile what `advance` needs (adjacency, counts, phases). Raises `Invalid` for a graph it cannot route (cycles …)."""
+
+    def fresh(self, plan: Any) -> Any:
+        """The memo of a run in which nothing happened."""
+
+    def begin(self, plan: Any, memo: Any, document: dict[str, Any]) -> list[MoveOn]:
+        """The first moves of a round (of a fresh memo, or of one after `reset`)."""
+
+    def advance(self, plan: Any, memo: Any, ended: Ended, document: dict[str, Any]) -> list[MoveOn]:
+        """What follows from the end of a step; the memo is not changed."""
+
+    def stop(self, plan: Any, memo: Any, outcome: RunOutcome, reason: str) -> list[MoveOn]:
+        """The run is being ended from outside with this outcome (cancelled; failed/timed_out): nothing new of the main phase starts.
+        Steps still open end by themselves and are then advanced as usual. With nothing open the moves go straight on to the handlers
+        for that outcome, and to `Close`. During handlers a stop closes as soon as the open handler has ended."""
+
+    def fold(self, plan: Any, memo: Any, ended: Ended | None, moves: Sequence[MoveOn]) -> None:
+        """Count an ended step and the moves that followed (`None` for `begin` and `stop`)."""
+
+    def fold_stop(self, plan: Any, memo: Any, outcome: RunOutcome, reason: str) -> None:
+        """Remember that the run is being ended from outside; folded before the moves of `stop`."""
+
+    def reset(self, plan: Any, memo: Any, step: int | None) -> list[int]:
+        """Make the memo ready for the next round, in place, and return the step numbers whose visits are forgotten.
+        `step` None: everything that did not succeed, was not skipped and not tolerated … (house.md §10 'Retry of a run'), with
+        all descendants, and all handlers. With `step`: only that one (and handlers)."""
+
+    def mark(self, plan: Any, memo: Any, node: int, outcome: StepOutcome | None) -> None:
+        """A person edited a step of a run that is not running (None = as if it never ran); the next round takes it into account."""
+
+    def open_steps(self, plan: Any, memo: Any) -> int:
+        """How many visited steps have not ended."""
+
+    def dump(self, memo: Any) -> Any:
+        """The memo as JSON-able data; `load(plan, dump(memo))` routes on exactly alike."""
+
+    def load(self, plan: Any, data: Any) -> Any: ...

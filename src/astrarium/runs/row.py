@@ -1,0 +1,75 @@
+"""What readers are told: one row per run, one per step and round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..kernel.types import Row, table
+from .fold import as_json
+from .state import RunState, Step
+
+RUNS = table(
+    "runs",
+    "id",
+    "id workspace environment surface name alias graph status outcome reason waiting round:int parent_run parent_round:int"
+    " parent_step:int parent_index:int root depth:int params resolved:json outputs:json queue trigger rerun_of forked_from labels:json"
+    " created_at:int queued_at:int began_at:int ended_at:int",
+)
+STEPS = table(
+    "steps",
+    "run round no",
+    "run round:int no:int workspace node kind status outcome tolerated:int partial:int inherited:int tries:int retries:int"
+    " passes:int worker exit_code:int error output ask:json answers:json started_at:int ended_at:int",
+)
+
+
+def shown_status(state: RunState) -> tuple[str, str]:
+    """The run's status as readers see it, and what it waits for: a run whose open steps all wait is `waiting`."""
+    if state.status == "running" and state.asking and not state.ready and state.active == 0:
+        return "waiting", "person"
+    return state.status, "slot" if state.status == "queued" and state.queue else ""
+
+
+def run_outputs(state: RunState) -> dict[str, str]:
+    """The run's outputs under their keys, in the order the steps ended; of the same key the last wins."""
+    found: dict[str, str] = {}
+    ended = [step for step in state.steps.values() if step.output is not None and step.status == "done"]
+    for step in sorted(ended, key=lambda step: step.ended_at):
+        wanted = state.known.nodes[step.node].output
+        if wanted is not None and not wanted.omit:
+            found[wanted.key or wanted.name] = step.output or ""
+    return found
+
+
+def run_row(state: RunState) -> tuple[Any, ...]:
+    status, waiting = shown_status(state)
+    parent = state.parent
+    ended = state.status == "ended"
+    return (
+        state.run, state.scope.workspace, state.scope.environment, state.surface, state.name, state.alias, state.graph,
+        status, state.outcome or "", state.reason, waiting, state.round,
+        parent.run if parent else "", parent.round if parent else 0, parent.no if parent else 0, parent.index if parent else 0,
+        state.root, state.depth, state.params, as_json(state.resolved), as_json(run_outputs(state) if ended else {}),
+        state.queue, state.trigger, state.rerun_of, state.forked_from, as_json(state.labels),
+        state.created_at, state.queued_at, state.began_at, state.ended_at,
+    )  # fmt: skip
+
+
+def step_row(state: RunState, step: Step) -> tuple[Any, ...]:
+    node = state.known.nodes[step.node]
+    return (
+        state.run, step.round, step.no, state.scope.workspace, node.name, node.kind,
+        step.status, step.outcome or "", int(step.tolerated), int(step.partial), int(step.inherited), step.try_no, step.retries,
+        step.passes, step.worker, step.exit_code, step.error, step.output,
+        as_json(step.ask) if step.ask is not None else "{}", as_json(step.answers) if step.answers else "[]",
+        step.started_at, step.ended_at,
+    )  # fmt: skip
+
+
+def all_rows(state: RunState) -> Iterable[Row]:
+    """Every row of the present round, as the fold says it must be (for checking rows against the log)."""
+    yield RUNS, run_row(state)
+    for step in state.steps.values():
+        if step.status not in ("ready", "offered") or step.try_no:
+            yield STEPS, step_row(state, step)

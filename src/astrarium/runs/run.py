@@ -1,0 +1,285 @@
+"""The one life all graphs share, as a machine: its table, and what follows from its events.
+
+`decide` holds the answers to orders, `fold` the fold, `row` what readers are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import Bug
+from ..kernel.machine import Machine, Move
+from ..kernel.types import NOTHING_NEEDED, Effect, Facts, Job, JobDone, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted
+from . import message as m
+from .decide import DECISIONS, active_slot, alias_slot, queue_slot
+from .fold import FOLDS
+from .row import RUNS, STEPS, run_row, step_row
+from .state import RunState, Step, dump_graph, dump_state, load_state
+
+RUN = "run"
+STEP = "step"
+ALIVE = ("running", "pausing", "paused", "stopping")
+OPEN_STEP = ("step ready", "step offered", "step running", "step delayed", "step asking", "step parent")
+ENDS = (m.EndTry, m.LoseTry, m.AnswerAsk, m.TimeOutAsk, m.EndChild, m.StopRun, m.TimeOutRun)
+BEGINS = (m.StartRun, m.ForkRun, SlotGranted)
+CLOSES = (*BEGINS, m.Resolved, *ENDS, m.ReopenRun)
+
+TABLE = (
+    Move(RUN, ("new",), (m.StartRun,), m.RunCreated, ("queued",)),
+    Move(RUN, ("new",), (m.ForkRun,), m.RunForked, ("queued",)),
+    Move(RUN, ("queued",), BEGINS, m.RunBegan, ("running",)),
+    Move(RUN, ("running", "pausing", "paused", "stopping"), (m.Resolved,), m.RunPrepared, ALIVE),
+    Move(RUN, (*ALIVE, "queued"), CLOSES, m.RunEnded, ("ended",)),
+    Move(RUN, ("running",), (m.PauseRun,), m.RunPausing, ("pausing",)),
+    Move(RUN, ("pausing",), (m.PauseRun, m.Resolved, *ENDS), m.RunPaused, ("paused",)),
+    Move(RUN, ("pausing", "paused"), (m.ResumeRun,), m.RunResumed, ("running",)),
+    Move(RUN, (*ALIVE, "queued"), (m.StopRun, m.TimeOutRun), m.RunStopping, ("stopping",)),
+    Move(RUN, ("ended",), (m.ReopenRun,), m.RunReopened, ("running", "queued")),
+    Move(STEP, ("step offered", "step delayed"), (m.StartTry,), m.StepStarted, ("step running",)),
+    Move(STEP, ("step running",), (m.EndTry, m.LoseTry), m.StepDelayed, ("step delayed",)),
+    Move(STEP, ("step parent",), (m.EndChild,), m.StepDelayed, ("step delayed",)),
+    Move(STEP, ("step running",), (m.EndTry,), m.StepAsked, ("step asking",)),
+    Move(STEP, ("step asking",), (m.AnswerAsk,), m.AnswerGiven, ("step asking",)),
+    Move(STEP, ("step running",), (m.EndTry,), m.ChildrenSpawned, ("step parent",)),
+    Move(STEP, ("step parent",), (m.EndChild,), m.ChildEnded, ("step parent",)),
+    Move(STEP, OPEN_STEP, ENDS, m.StepEnded, ("step done",)),
+    Move(STEP, ("step none", "step idle", "step done"), (m.MarkStep,), m.StepMarked, ("step done", "step idle")),
+)
+STEP_EVENTS = frozenset(move.gives for move in TABLE if move.subject == STEP)
+
+
+class RunMachine(Machine[RunState]):
+    """Doors out of an end: `ReopenRun`, `MarkStep`; which outcomes they are open for is the graph's `doors`."""
+
+    name = "run"
+    events = m.EVENTS
+    table = TABLE
+    tables = (RUNS, STEPS)
+    creates = (m.StartRun, m.ForkRun)
+
+    def new(self, stream: str, scope: Scope) -> RunState:
+        return RunState(run=stream.partition(":")[2], scope=scope)
+
+    def references(self, events: Sequence[Any]) -> tuple[str, ...]:
+        for event in events[:1]:
+            if type(event) is m.RunCreated:
+                return (event.start.graph,)
+            if type(event) is m.RunForked:
+                return (event.fork.start.graph,)
+        return ()
+
+    def provide(self, state: RunState, things: Mapping[str, Any]) -> None:
+        for definition in things.values():
+            state.definition = definition
+
+    def needs(self, state: RunState, command: Any) -> Needs:
+        kind = type(command)
+        if kind is m.StartRun or kind is m.ForkRun:
+            start: m.StartRun = command if kind is m.StartRun else command.start
+            slots = [active_slot(start.surface, start.name)]
+            if start.chosen:
+                slots.append(alias_slot(start))
+            if start.queue:
+                slots.append(queue_slot(start.queue))
+            return Needs(slots=tuple(slots) if start.surface else (), things=(start.graph,))
+        if kind is m.EndTry or kind is m.StartTry:
+            if state.status == "new":
+                raise Bug(f"run {state.run} never began")
+            return self._ending(state) if kind is m.EndTry else NOTHING_NEEDED
+        if kind is m.ReopenRun and command.queue:
+            return Needs(slots=(*self._ending(state).slots, queue_slot(command.queue)))
+        return self._ending(state)
+
+    def _ending(self, state: RunState) -> Needs:
+        """A run may end with this command, and then gives its slots back."""
+        if not state.surface:
+            return NOTHING_NEEDED
+        slots = [active_slot(state.surface, state.name)]
+        if state.queue:
+            slots.append(queue_slot(state.queue))
+        return Needs(slots=tuple(slots))
+
+    def decide(self, state: RunState, command: Any, facts: Facts) -> list[Any]:
+        decision = DECISIONS.get(type(command))
+        if decision is None:
+            raise Bug(f"a run knows no {type(command).__name__}")
+        if state.status == "new" and type(command) in (m.StartRun, m.ForkRun):
+            start = command if type(command) is m.StartRun else command.start
+            state.definition = facts.things[start.graph]
+        state.fresh = []
+        return decision(state, command, facts)
+
+    def status(self, state: RunState, event: Any) -> str:
+        if type(event) in STEP_EVENTS:
+            step = state.steps.get(event.no)
+            return f"step {step.status}" if step is not None else "step none"
+        return state.status
+
+    def evolve(self, state: RunState, event: Any, at: int) -> None:
+        FOLDS[type(event)](state, event, at)
+
+    def react(self, state: RunState, event: Any, at: int) -> Iterable[Effect]:
+        effects: list[Effect] = []
+        for no in state.fresh:
+            step = state.steps[no]
+            due = step.due if step.status == "delayed" else 0
+            if step.status == "offered" and state.known.graph.delay_s:
+                due = at + int(state.known.graph.delay_s * 1_000_000)
+            effects.append(Job(f"{state.run}/{no}", "run_step", f"run:{state.run}", {"no": no}, due, state.priority))
+        state.fresh = []
+        follow = REACTIONS.get(type(event))
+        if follow is not None:
+            effects.extend(follow(state, event, at))
+        return effects
+
+    def rows(self, state: RunState, events: Sequence[Any], at: int) -> Iterable[Row]:
+        made: list[Row] = []
+        if state.run_touched or shown_may_change(events):
+            made.append((RUNS, run_row(state)))
+        for no in state.touched:
+            made.append((STEPS, step_row(state, state.steps[no])))
+        state.touched = set()
+        state.run_touched = False
+        return made
+
+    def dump(self, state: RunState) -> bytes:
+        return dump_state(state)
+
+    def load(self, stream: str, scope: Scope, data: bytes, things: Mapping[str, Any]) -> RunState:
+        definition = things.get(dump_graph(data))
+        return load_state(stream.partition(":")[2], scope, data, definition)
+
+    def dump_references(self, data: bytes) -> tuple[str, ...]:
+        graph = dump_graph(data)
+        return (graph,) if graph else ()
+
+    def ended(self, state: RunState) -> bool:
+        return state.status == "ended"
+
+
+def shown_may_change(events: Sequence[Any]) -> bool:
+    """Whether what readers see as the run's status may have turned to or from `waiting`."""
+    return any(type(event) in (m.StepAsked, m.AnswerGiven) for event in events)
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
+def own_slots(state: RunState, start: m.StartRun) -> list[Effect]:
+    effects: list[Effect] = []
+    if start.chosen:
+        effects.append(SlotAsk(alias_slot(start), 1))
+    if start.surface:
+        effects.append(SlotAsk(active_slot(start.surface, start.name), 0))
+    if start.queue:
+        effects.append(SlotAsk(queue_slot(start.queue), start.queue_limit, start.priority))
+    return effects
+
+
+def after_created(state: RunState, event: m.RunCreated, at: int) -> list[Effect]:
+    return own_slots(state, event.start)
+
+
+def after_forked(state: RunState, event: m.RunForked, at: int) -> list[Effect]:
+    return own_slots(state, event.fork.start)
+
+
+def run_timer(state: RunState) -> list[Effect]:
+    if not state.due:
+        return []
+    return [Job(f"{state.run}/due", "run_due", f"run:{state.run}", {"round": state.round}, state.due)]
+
+
+def prepare_job(state: RunState) -> list[Effect]:
+    if state.known.graph.prepare is None or state.prepared:
+        return []
+    return [Job(f"{state.run}/prepare", "prepare_run", f"run:{state.run}", priority=state.priority)]
+
+
+def after_began(state: RunState, event: m.RunBegan, at: int) -> list[Effect]:
+    return [*run_timer(state), *prepare_job(state)]
+
+
+def after_reopened(state: RunState, event: m.RunReopened, at: int) -> list[Effect]:
+    effects: list[Effect] = []
+    if state.surface:
+        effects.append(SlotAsk(active_slot(state.surface, state.name), 0))
+    if state.queue:
+        effects.append(SlotAsk(queue_slot(state.queue), state.queue_limit, state.priority))
+        return effects
+    return [*effects, *run_timer(state), *prepare_job(state)]
+
+
+def after_resumed(state: RunState, event: m.RunResumed, at: int) -> list[Effect]:
+    return [*run_timer(state), *prepare_job(state)]
+
+
+def after_asked(state: RunState, event: m.StepAsked, at: int) -> list[Effect]:
+    if not event.until:
+        return []
+    body = {"no": event.no, "until": event.until}
+    return [Job(f"{state.run}/{event.no}", "ask_due", f"run:{state.run}", body, event.until)]
+
+
+def child_job(state: RunState, no: int, index: int) -> Job:
+    body = {"no": no, "index": index, "round": state.round}
+    return Job(f"{state.run}/{no}/{index}", "start_child", f"run:{state.run}", body)
+
+
+def after_spawned(state: RunState, event: m.ChildrenSpawned, at: int) -> list[Effect]:
+    children = state.steps[event.no].children
+    return [child_job(state, event.no, index) for index in range(children.next)] if children is not None else []
+
+
+def after_child_ended(state: RunState, event: m.ChildEnded, at: int) -> list[Effect]:
+    children = state.steps[event.no].children
+    if children is None or state.status == "stopping":
+        return []
+    last = children.next - 1
+    if last > 0 and children.states[last].outcome is None and not children.states[last].run and last != event.index:
+        return [child_job(state, event.no, last)]
+    return []
+
+
+def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> list[Effect]:
+    # A try's own job goes with the command that reported it; a step ended from outside may still have one.
+    return [JobDone(f"{state.run}/{event.no}")] if event.outcome in ("cancelled", "rejected", "succeeded") else []
+
+
+def after_stopping(state: RunState, event: m.RunStopping, at: int) -> list[Effect]:
+    effects: list[Effect] = [JobDone(f"{state.run}/due")]
+    if any(step.status == "parent" for step in state.steps.values()):
+        body = {"outcome": event.outcome, "reason": event.reason, "mode": event.mode, "grace_s": event.grace_s}
+        effects.append(Job(f"{state.run}/stop", "stop_children", f"run:{state.run}", body))
+    return effects
+
+
+def after_ended(state: RunState, event: m.RunEnded, at: int) -> list[Effect]:
+    effects: list[Effect] = []
+    if state.due:
+        effects.append(JobDone(f"{state.run}/due"))
+    if state.surface:
+        effects.append(SlotFree(active_slot(state.surface, state.name)))
+    if state.queue:
+        effects.append(SlotFree(queue_slot(state.queue)))
+    if state.parent is not None:
+        effects.append(Job(f"{state.run}/tell", "tell_parent", f"run:{state.run}", {"round": state.round}))
+    return effects
+
+
+REACTIONS: dict[type, Any] = {
+    m.RunCreated: after_created,
+    m.RunForked: after_forked,
+    m.RunBegan: after_began,
+    m.RunReopened: after_reopened,
+    m.RunResumed: after_resumed,
+    m.StepAsked: after_asked,
+    m.ChildrenSpawned: after_spawned,
+    m.ChildEnded: after_child_ended,
+    m.StepEnded: after_step_ended,
+    m.RunStopping: after_stopping,
+    m.RunEnded: after_ended,
+}
+
+__all__ = ["RunMachine", "RunState", "Step"]

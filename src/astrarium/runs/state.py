@@ -1,0 +1,198 @@
+"""The state of a run: what its events add up to."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ..kernel.types import Scope
+from ..spec.graph import Graph, Node, decode_graph
+from .message import Parent, Resolved
+from .ports import Ask, Child, StepOutcome
+from .routing.depends import DependsRouter
+from .routing.port import Router, RunOutcome
+from .routing.rules import RulesRouter
+
+RunStatus = Literal["new", "queued", "running", "pausing", "paused", "stopping", "ended"]
+StepStatus = Literal["idle", "ready", "offered", "running", "delayed", "asking", "parent", "done"]
+"""idle: not visited · ready: visited, waits for room · offered: a job · running: a try · delayed: a job with a date ·
+asking: for people · parent: of child runs · done: ended"""
+
+ROUTERS: dict[str, Router] = {"depends": DependsRouter(), "rules": RulesRouter()}
+
+
+class Definition:
+    """A graph with its router's plan, shared by all runs of it."""
+
+    __slots__ = ("graph", "lineage", "nodes", "plan", "router")
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: tuple[Node, ...] = graph.nodes
+        self.router = ROUTERS[graph.router]
+        self.plan = self.router.plan(graph)
+        self.lineage: list[list[int]] = [[] for _ in graph.nodes]
+        for edge in graph.edges:
+            self.lineage[edge.target].append(edge.source)
+
+    def ancestors(self, node: int) -> set[int]:
+        """Nodes from which a path leads to `node`."""
+        found: set[int] = set()
+        open_ = list(self.lineage[node])
+        while open_:
+            source = open_.pop()
+            if source not in found:
+                found.add(source)
+                open_.extend(self.lineage[source])
+        return found
+
+
+def decode_definition(data: bytes) -> Definition:
+    return Definition(decode_graph(data))
+
+
+class ChildState(msgspec.Struct, omit_defaults=True):
+    """How one child stands: its run id once it is known, its end."""
+
+    run: str = ""
+    outcome: RunOutcome | None = None
+    outputs: dict[str, str] = {}
+    error: str = ""
+
+
+class Children(msgspec.Struct, omit_defaults=True):
+    """The runs a step waits for. Children up to `next` were let go; `open` of them have not ended."""
+
+    specs: tuple[Child, ...]
+    max_active: int = 0
+    parallel: bool = False
+    tolerated: bool = False
+    marked: bool = False
+    retry_in_s: float | None = None
+    retry_limit: int = 0
+    states: list[ChildState] = []
+    next: int = 0
+    open: int = 0
+
+
+class Step(msgspec.Struct, omit_defaults=True):
+    """One visit of a node. `try_no` counts executions, `retries` further tries after failures, `passes` ended turns of a repeat."""
+
+    no: int
+    node: int
+    status: StepStatus = "ready"
+    round: int = 1
+    try_no: int = 0
+    retries: int = 0
+    passes: int = 0
+    due: int = 0
+    worker: str = ""
+    outcome: StepOutcome | None = None
+    tolerated: bool = False
+    marked: bool = False
+    passed: bool = False
+    partial: bool = False
+    inherited: bool = False
+    output: str | None = None
+    exit_code: int | None = None
+    error: str = ""
+    started_at: int = 0
+    ended_at: int = 0
+    ask: Ask | None = None
+    until: int = 0
+    answers: list[dict[str, Any]] = []
+    children: Children | None = None
+
+
+class Kept(msgspec.Struct, omit_defaults=True):
+    """What a dump holds of a state besides scope and stream; the memo is the router's dump."""
+
+    graph: str = ""
+    status: RunStatus = "new"
+    outcome: RunOutcome | None = None
+    reason: str = ""
+    round: int = 0
+    name: str = ""
+    surface: str = ""
+    alias: str = ""
+    params: str = ""
+    trigger: str = ""
+    queue: str = ""
+    queue_limit: int = 0
+    priority: int = 0
+    chosen: bool = False
+    parent: Parent | None = None
+    root: str = ""
+    depth: int = 0
+    rerun_of: str = ""
+    forked_from: str = ""
+    labels: dict[str, str] = {}
+    prepared: bool = False
+    resolved: Resolved = Resolved()
+    document: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    steps: dict[int, Step] = {}
+    ready: list[int] = []
+    active: int = 0
+    asking: int = 0
+    stop_outcome: RunOutcome | None = None
+    stop_reason: str = ""
+    stop_grace_s: float = 0.0
+    created_at: int = 0
+    queued_at: int = 0
+    began_at: int = 0
+    ended_at: int = 0
+    paused_at: int = 0
+    due: int = 0
+    shown: str = ""
+
+
+class RunState(Kept):
+    """A run in memory: the kept part, its definition and memo, and scratch the machine clears with every decision."""
+
+    run: str = ""
+    scope: Scope = Scope("", "")
+    definition: Definition | None = None
+    memo: Any = None
+    fresh: list[int] = []
+    touched: set[int] = set()
+    run_touched: bool = False
+
+    @property
+    def known(self) -> Definition:
+        assert self.definition is not None, "a run is folded only with its definition at hand"
+        return self.definition
+
+    def node(self, no: int) -> Node:
+        return self.known.nodes[self.steps[no].node]
+
+
+KEPT_FIELDS = tuple(Kept.__struct_fields__)
+_DECODER = msgspec.json.Decoder(Kept)
+
+
+def dump_state(state: RunState) -> bytes:
+    """The state as JSON: [kept, memo]; keys of `steps` become text and come back as numbers."""
+    kept = Kept(**{name: getattr(state, name) for name in KEPT_FIELDS})
+    memo = state.known.router.dump(state.memo) if state.definition is not None else None
+    return msgspec.json.encode([kept, memo])
+
+
+def dump_graph(data: bytes) -> str:
+    """The hash of the graph a dump refers to, without decoding all of it."""
+    kept, _ = msgspec.json.decode(data, type=tuple[_GraphOnly, msgspec.Raw])
+    return kept.graph
+
+
+class _GraphOnly(msgspec.Struct):
+    graph: str = ""
+
+
+def load_state(run: str, scope: Scope, data: bytes, definition: Definition | None) -> RunState:
+    kept_raw, memo_raw = msgspec.json.decode(data, type=tuple[msgspec.Raw, msgspec.Raw])
+    kept = _DECODER.decode(kept_raw)
+    state = RunState(**{name: getattr(kept, name) for name in KEPT_FIELDS}, run=run, scope=scope, definition=definition)
+    if definition is not None:
+        state.memo = definition.router.load(definition.plan, msgspec.json.decode(memo_raw))
+    return state

@@ -1,0 +1,73 @@
+"""Cron expressions of schedules: five fields, names allowed, an optional time zone in front.
+
+Dagu 1.30: `CRON_TZ=Zone ` sets the zone, else the server's; no `@hourly` descriptors, no seconds field.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_ZONE_PREFIXES = ("CRON_TZ=", "TZ=")
+_FIELDS = 5
+
+
+class BadCron(ValueError):
+    """The expression cannot be read; the text says why."""
+
+
+class Cron(msgspec.Struct, frozen=True):
+    """A checked expression: its five fields, and its own time zone (empty = the server's)."""
+
+    fields: str
+    zone: str = ""
+
+
+def parse_cron(expression: str) -> Cron:
+    """Check an expression. Raises `BadCron`."""
+    zone, fields = "", expression.strip()
+    for prefix in _ZONE_PREFIXES:
+        if fields.startswith(prefix):
+            zone, _, fields = fields.removeprefix(prefix).partition(" ")
+            _zone(zone)
+            break
+    if fields.startswith("@"):
+        raise BadCron("descriptors like @daily are not supported, write the five fields")
+    words = fields.split()
+    if len(words) != _FIELDS:
+        raise BadCron(f"a cron expression has five fields (minute hour day month weekday), this has {len(words)}")
+    words = ["*" if word == "?" else word for word in words]
+    try:
+        CronSim(" ".join(words), _EPOCH)
+    except CronSimError as error:
+        raise BadCron(str(error).lower()) from error
+    return Cron(" ".join(words), zone)
+
+
+def next_slot(cron: Cron, after: datetime, default_zone: tzinfo) -> datetime | None:
+    """The first slot later than `after` (an aware time), in UTC; None when there is none within 50 years."""
+    zone = _zone(cron.zone) if cron.zone else default_zone
+    try:
+        return next(CronSim(cron.fields, after.astimezone(zone))).astimezone(UTC)
+    except StopIteration:
+        return None
+
+
+def previous_slot(cron: Cron, before: datetime, default_zone: tzinfo) -> datetime | None:
+    """The last slot earlier than `before` (an aware time), in UTC; None when there is none within 50 years."""
+    zone = _zone(cron.zone) if cron.zone else default_zone
+    try:
+        return next(CronSim(cron.fields, before.astimezone(zone), reverse=True)).astimezone(UTC)
+    except StopIteration:
+        return None
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise BadCron(f"unknown time zone `{name}`") from error

@@ -1,0 +1,218 @@
+"""The compiler of DAG files: one YAML text of the dialect → one `DagFile` with its graph and the graphs of its local sub-DAGs.
+
+Everything wrong with a text is told at once. Nothing is evaluated: parameters, variables, backticks stay templates.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import Invalid
+from .dag_yaml.fields import Fields
+from .dag_yaml.kind import read_shell
+from .dag_yaml.order import read_edges
+from .dag_yaml.root import (
+    ROOT,
+    read_defaults,
+    read_kept,
+    read_name,
+    read_prepare,
+    read_schedule,
+    read_tags,
+)
+from .dag_yaml.step import HANDLERS, Draft, StepReader
+from .dag_yaml.fields import known
+from .graph import Graph, encode_graph, graph_hash
+from .params import default_text
+from .source import Report, YamlNode, read_documents
+
+_HANDLER_KEYS = known("init", "success", "failure", "abort", "wait", "exit", cancel="abort")
+_DEFAULT_OUTPUT_BYTES = 1024 * 1024
+_DEFAULT_GRACE_S = 5
+
+
+class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Checked cron expressions, as written: when to start, stop and restart."""
+
+    start: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+
+class DagFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A DAG file that loads. `queue` empty = the DAG's own queue, whose length `max_active_runs` is (negative = never queued);
+    `params_default` is the text a start form shows. `locals` are the later documents of the file by name.
+    `meta` equals `graph.meta["dag"]`: the fields nothing here acts upon, in the dialect's spelling."""
+
+    name: str
+    graph: Graph
+    file: str = ""
+    group: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    schedule: Schedule = Schedule()
+    queue: str = ""
+    max_active_runs: int = 1
+    params_default: str = ""
+    locals: dict[str, Graph] = {}
+    meta: dict[str, Any] = {}
+
+
+def compile_dag(text: str, *, name: str, file: str, base_dir: str, known_kinds: frozenset[str] | None = None) -> DagFile:
+    """Compile a DAG text. `name` serves when the text gives none (the file's name without extension), `file` is shown in
+    problems, `base_dir` is what relative paths refer to. `known_kinds` are step types installed besides the dialect's own.
+    Raises `Invalid` with every problem found."""
+    report = Report(file)
+    documents = read_documents(text, report)
+    main, locals_, dag = None, {}, None
+    if documents:
+        main = _Document(documents[0], name, report, known_kinds, base_dir)
+        locals_ = _read_locals(documents[1:], main, report, known_kinds)
+        dag = main.build()
+    elif not report.problems:
+        report.add_at("the file is empty: a DAG needs at least `steps`", 1, 1)
+    if report.problems or dag is None or main is None:
+        problems = report.finished()
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise Invalid(f"{problems[0]}{more}", problems)
+    return _with_locals(dag, locals_)
+
+
+def _read_locals(
+    documents: list[YamlNode], main: _Document, report: Report, known_kinds: frozenset[str] | None
+) -> dict[str, Graph]:
+    found: dict[str, Graph] = {}
+    for document in documents:
+        if document.is_null:
+            continue
+        local = _Document(document, "", report, known_kinds, main.base_dir, main.workdir)
+        if not local.fields.has("name"):
+            report.add("a local sub-DAG needs a `name`", document, "name")
+            local.name = "unnamed"
+        elif local.name == main.name or local.name in found:
+            report.add(f"a second DAG named `{local.name}` in this file", local.fields.get("name"), "name")
+        found[local.name] = local.build().graph
+    return _link_locals(found, report)
+
+
+def _link_locals(found: dict[str, Graph], report: Report) -> dict[str, Graph]:
+    """Give each local graph the hashes of the local graphs it calls. Hashes cannot go round in a circle, so calls must not."""
+    linked: dict[str, Graph] = {}
+    open_: set[str] = set()
+
+    def link(name: str) -> Graph | None:
+        if name in linked:
+            return linked[name]
+        if name in open_:
+            report.add_at(f"the local DAG `{name}` calls itself in a circle", 0, 0, hint="move it to a file of its own")
+            return None
+        open_.add(name)
+        graph = found[name]
+        called = {str(node.params.get("name")) for node in graph.nodes if node.kind == "child"}
+        parts = {other: link(other) for other in sorted(called & found.keys())}
+        hashes = {other: graph_hash(encode_graph(part)) for other, part in parts.items() if part}
+        linked[name] = msgspec.structs.replace(graph, locals=hashes)
+        return linked[name]
+
+    for name in found:
+        link(name)
+    return linked
+
+
+def _with_locals(dag: DagFile, locals_: dict[str, Graph]) -> DagFile:
+    if not locals_:
+        return dag
+    hashes = {name: graph_hash(encode_graph(graph)) for name, graph in locals_.items()}
+    graph = msgspec.structs.replace(dag.graph, locals=hashes)
+    return msgspec.structs.replace(dag, graph=graph, locals=locals_)
+
+
+class _Document:
+    """One YAML document on its way to a `DagFile`."""
+
+    def __init__(
+        self,
+        node: YamlNode,
+        name: str,
+        report: Report,
+        known_kinds: frozenset[str] | None,
+        base_dir: str,
+        workdir: str = "",
+    ) -> None:
+        self.report = report
+        self.fields = Fields(node, "", report, ROOT)
+        self.name = read_name(self.fields, name) if name or self.fields.has("name") else ""
+        self.base_dir = base_dir
+        self.workdir = self.fields.text("workingDir") or workdir
+        self._defaults = read_defaults(self.fields)
+        self._steps = StepReader(report, self._defaults, known_kinds)
+
+    def build(self) -> DagFile:
+        fields = self.fields
+        kept = read_kept(fields)
+        steps, listed = self._steps.read(fields.get("steps"))
+        self._steps.settle(steps)
+        edges = read_edges(steps, listed and kept["type"] == "chain", self.report)
+        drafts = steps + self._handlers({draft.name: draft for draft in steps})
+        prepare = read_prepare(fields)
+        schedule, tags = read_schedule(fields), read_tags(fields)
+        runs = fields.whole("maxActiveRuns", 1, least=None) or 1
+        shown = default_text(prepare.params)
+        meta = self._meta(kept, drafts, shown, schedule, tags)
+        graph = Graph(
+            name=self.name,
+            nodes=tuple(draft.node for draft in drafts if draft.node),
+            edges=edges,
+            prepare=prepare,
+            shell=tuple(read_shell(fields)),
+            workdir=self.workdir,
+            base_dir=self.base_dir,
+            max_active_steps=fields.whole("maxActiveSteps"),
+            timeout_s=fields.whole("timeoutSec"),
+            delay_s=fields.whole("delaySec"),
+            stop_grace_s=fields.whole("maxCleanUpTimeSec", _DEFAULT_GRACE_S),
+            max_output_bytes=fields.whole("maxOutputSize") or _DEFAULT_OUTPUT_BYTES,
+            merge_output=fields.choice("logOutput", ("separate", "merged")) == "merged",
+            log_dir=fields.text("logDir"),
+            queue=fields.text("queue"),
+            max_active_runs=runs,
+            meta=meta,
+        )
+        return DagFile(
+            name=self.name,
+            graph=graph,
+            file=self.report.file,
+            group=kept.get("group", ""),
+            description=kept.get("description", ""),
+            tags=tags,
+            schedule=Schedule(**schedule),
+            queue=graph.queue,
+            max_active_runs=runs,
+            params_default=shown,
+            meta=meta["dag"],
+        )
+
+    def _handlers(self, taken: dict[str, Draft]) -> list[Draft]:
+        handlers = self.fields.sub("handlerOn", _HANDLER_KEYS)
+        if handlers is None:
+            return []
+        drafts = [draft for key in HANDLERS if (draft := self._steps.handler(handlers, key))]
+        for draft in drafts:
+            if draft.name in taken:
+                taken[draft.name].complain(f"`{draft.name}` is the name of a handler, choose another", "name")
+        return drafts
+
+    def _meta(
+        self, kept: dict[str, Any], drafts: list[Draft], shown: str, schedule: dict[str, tuple[str, ...]], tags: tuple[str, ...]
+    ) -> dict[str, Any]:
+        dag = {
+            **kept,
+            **self._defaults,
+            "tags": list(tags),
+            "schedule": {name: list(crons) for name, crons in schedule.items()},
+            "defaultParams": shown,
+        }
+        steps = {draft.name: draft.extras for draft in drafts if draft.extras}
+        return {"dag": {name: value for name, value in dag.items() if value != "" and value != [] and value != {}}, "steps": steps}

@@ -1,0 +1,159 @@
+"""The application around all surfaces: request ids, security headers, the body limit, who may address us, errors in shape.
+
+All of it is plain ASGI, so the hot routes pay little for it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import Forbidden, TooMuch
+from .problems import Problems, Shapes, raise_again
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+HOST_HINT = "set public_url to the address clients use"
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def create_app(
+    *,
+    version: str,
+    shapes: Shapes,
+    body_max_bytes: int,
+    lifespan: Lifespan | None = None,
+    hosts: Collection[str] | None = None,
+    gzip_min_bytes: int = 0,
+) -> FastAPI:
+    """An empty application; surfaces add their routes to it.
+
+    `hosts`: the names a client may call us by, beside loopback ones (None = any name). `gzip_min_bytes`: answers from this
+    size on are compressed for clients that ask for it (0 = never).
+    """
+    app = FastAPI(
+        title="Astrarium", version=version, lifespan=lifespan, openapi_url="/openapi.json", docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.add_exception_handler(HTTPException, raise_again)
+    app.add_exception_handler(RequestValidationError, raise_again)
+    app.add_middleware(BodyLimit, most=body_max_bytes)
+    if hosts is not None:
+        app.add_middleware(Addressed, hosts=hosts)
+    if gzip_min_bytes:
+        app.add_middleware(GZipMiddleware, minimum_size=gzip_min_bytes)
+    app.add_middleware(Problems, shapes=shapes)
+    app.add_middleware(Marks)
+    return app
+
+
+class Marks:
+    """Gives every request an id (the client's own `X-Request-ID` when it is harmless) and every answer the security headers.
+    Routes find the id as `request.state.request_id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = header(scope, b"x-request-id")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+
+        async def mark(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                present = {name.lower() for name, _ in headers}
+                headers.append((b"x-request-id", request_id))
+                headers += [pair for pair in SECURITY_HEADERS if pair[0] not in present]
+                message["headers"] = headers
+            await send(message)
+
+        await self.app(scope, receive, mark)
+
+
+class BodyLimit:
+    """Refuses a request body above `most` bytes: by its declared length before a byte is read, else while it is read."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = header(scope, b"content-length")
+        if declared.isdigit() and int(declared) > self.most:
+            raise self._too_much()
+        if declared.isdigit():  # the server holds the client to the length it declared
+            await self.app(scope, receive, send)
+            return
+        read = 0
+
+        async def count() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.most:
+                raise self._too_much()
+            return message
+
+        await self.app(scope, count, send)
+
+    def _too_much(self) -> TooMuch:
+        return TooMuch(
+            f"the request body is larger than {self.most:,} bytes", hint="the setting body_max_bytes allows more", code="too_much"
+        )
+
+
+class Addressed:
+    """Keeps strangers' web pages away from a server without sign-in: a browser on this machine would carry their requests to a
+    loopback port. Refused: names that are neither loopback nor ours (DNS rebinding) and foreign origins (cross-site posts)."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self.app = app
+        self.hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            host = header(scope, b"host").decode("latin-1")
+            origin = header(scope, b"origin").decode("latin-1")
+            if host and not self._ours("//" + host):
+                raise Forbidden(f"this server does not answer to the name {host!r}", hint=HOST_HINT)
+            if origin and not self._ours(origin):
+                raise Forbidden(f"requests from pages of {origin!r} are refused", hint=HOST_HINT)
+        await self.app(scope, receive, send)
+
+    def _ours(self, address: str) -> bool:
+        try:
+            name = urlsplit(address).hostname or ""
+            return name in self.hosts or name == "localhost" or ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first header `name` (lower case) of a request, or empty."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return b""

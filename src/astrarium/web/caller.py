@@ -1,0 +1,59 @@
+"""Who calls, and where their work lands. `server` hands in how a credential becomes a caller; routes only ask for the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import HTTPConnection
+
+from ..errors import Unauthenticated
+from ..kernel.types import Actor, Scope
+
+PERSONAL = Scope("personal", "local")
+"""Where everything lives while there is one local owner."""
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """The one who makes a request, and the workspace and environment the request acts in."""
+
+    actor: Actor
+    scope: Scope
+
+
+LOCAL_OWNER = Caller(Actor("user", "local"), PERSONAL)
+
+Authenticate = Callable[[str], Awaitable[Caller]]
+"""(credential, empty when none was presented) → caller. Raises `Unauthenticated`."""
+
+
+async def authenticate_local(credential: str) -> Caller:
+    """Everybody who reaches the loopback port is the local owner. A credential that is presented must be valid all the same,
+    and none can be: silently ignoring it would hide a client that talks to the wrong server."""
+    if credential:
+        raise Unauthenticated(
+            "the credential is not valid here: this server has no sign-in", hint="send the request without a key or token"
+        )
+    return LOCAL_OWNER
+
+
+def credential_of(headers: Mapping[str, str]) -> str:
+    """What `X-API-Key`, `Authorization: Bearer …` or `Authorization: ApiKey …` carries; other schemes are kept whole."""
+    key = headers.get("x-api-key", "").strip()
+    if key:
+        return key
+    value = headers.get("authorization", "").strip()
+    scheme, _, rest = value.partition(" ")
+    return rest.strip() if scheme.lower() in ("bearer", "apikey") and rest.strip() else value
+
+
+async def caller_of(connection: HTTPConnection) -> Caller:
+    """The caller of a request or socket; usable as a FastAPI dependency and from plain endpoints. The way to authenticate is
+    `app.state.authenticate`, the local owner's when the server set none."""
+    authenticate: Authenticate = getattr(connection.app.state, "authenticate", authenticate_local)
+    state: Any = connection.state
+    known: Caller | None = getattr(state, "caller", None)
+    if known is None:
+        known = state.caller = await authenticate(credential_of(connection.headers))
+    return known
