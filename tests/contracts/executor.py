@@ -184,7 +184,9 @@ class ExecutorContract:
 
     async def test_a_child_keeps_the_grace_when_its_shell_dies_at_once(self) -> None:
         child = "trap 'sleep 0.2; echo cleaned; exit' TERM; echo $$ > ready; while :; do sleep 0.01; done"
-        running = await self.executor.start(self.spec("sh", "-c", 'sh -c "$CHILD" & wait', env={"CHILD": child, "PATH": os.environ["PATH"]}))
+        running = await self.executor.start(
+            self.spec("sh", "-c", 'sh -c "$CHILD" & wait', env={"CHILD": child, "PATH": os.environ["PATH"]})
+        )
         await self.pid_in("ready")
         await running.stop(signal.SIGTERM, 60)
         async with asyncio.timeout(DEADLINE_S):

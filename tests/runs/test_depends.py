@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrarium.errors import Invalid
-from astrarium.runs.routing.depends import Depends
+from astrarium.runs.routing.depends import DependsRouter
 from astrarium.runs.routing.port import Abort, Close, Ended, MoveOn, Skip, Visit
 from astrarium.spec.graph import Edge, EdgeOn, Graph, Join, Node, Phase
 from tests.contracts.router import OUTCOMES, Play, RouterContract, ends, succeed
@@ -37,7 +37,7 @@ def dags(draw: st.DrawFn, most: int = 8, phases: bool = True, dialect: str | Non
 
 
 class TestContract(RouterContract):
-    router: ClassVar[Depends] = Depends()
+    router: ClassVar[DependsRouter] = DependsRouter()
     graphs: ClassVar[st.SearchStrategy[Graph]] = dags()
 
 
@@ -55,7 +55,7 @@ def phased(*phases: Phase) -> Graph:
 
 
 def play(of: Graph, begin: bool = True) -> Play:
-    run = Play(Depends(), of)
+    run = Play(DependsRouter(), of)
     if begin:
         run.begin()
     return run
@@ -166,6 +166,7 @@ def test_a_cascade_meets_again() -> None:
         ([end(0), end(1, "failed", tolerated=True)], Close("partial")),
         ([end(0), end(1, partial=True)], Close("partial")),
         ([end(0, "failed"), end(1, partial=True)], Close("failed")),
+        ([end(0, "skipped"), end(1, partial=True)], Close("partial")),
         ([end(0, "failed", tolerated=True), end(1, "failed", tolerated=True)], Close("failed")),
         ([end(0, "skipped"), end(1, "failed", tolerated=True)], Close("failed")),
         ([end(0, "failed", tolerated=True), end(1, "failed", marked=True)], Close("partial")),
@@ -376,17 +377,28 @@ def test_a_mark_counts_in_the_next_round() -> None:
     assert run.begin() == [Skip(1, 1), Skip(2, 2), Close("succeeded")]
 
 
+def test_a_mark_answers_a_join_any_once() -> None:
+    """At the start of a round, one side of the join is taken and the other is skipped in the same answer."""
+    run = play(graph(4, (0, 3), (1, 2), (2, 3), any_at=3))
+    run.finish(succeed)
+    run.mark(1, "skipped")
+    run.mark(2, None)
+    run.reset()
+    assert run.begin() == [Skip(2, 2), visit(3)]
+    assert run.end(end(3)) == [Close("succeeded")]
+
+
 def test_a_cycle_is_refused_by_name() -> None:
     with pytest.raises(Invalid, match="n1 → n2 → n3 → n1") as refused:
-        Depends().plan(graph(6, (0, 1), (1, 2), (2, 3), (3, 1), (3, 4), (4, 5)))
+        DependsRouter().plan(graph(6, (0, 1), (1, 2), (2, 3), (3, 1), (3, 4), (4, 5)))
     assert len(refused.value.problems) == 1
     with pytest.raises(Invalid, match="n0 → n0"):
-        Depends().plan(graph(1, (0, 0)))
+        DependsRouter().plan(graph(1, (0, 0)))
 
 
 def test_every_edge_to_nowhere_is_told() -> None:
     with pytest.raises(Invalid) as refused:
-        Depends().plan(graph(2, (0, 2), (0, 1), (-1, 7)))
+        DependsRouter().plan(graph(2, (0, 2), (0, 1), (-1, 7)))
     assert [problem.path for problem in refused.value.problems] == ["edges[0]", "edges[2]", "edges[2]"]
 
 

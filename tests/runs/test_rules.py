@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from astrarium.errors import Invalid, Refused
 from astrarium.runs.routing.port import Close, Ended, Visit
-from astrarium.runs.routing.rules import OUTCOME_FIELD, VISITS_FIELD, Rules
+from astrarium.runs.routing.rules import OUTCOME_FIELD, VISITS_FIELD, RulesRouter
 from astrarium.spec.graph import Graph, Node, Rule
 from tests.contracts.router import Play, RouterContract, succeed
 
@@ -34,7 +34,7 @@ WRITE = graph(
 
 
 class TestContract(RouterContract):
-    router: ClassVar[Rules] = Rules()
+    router: ClassVar[RulesRouter] = RulesRouter()
     graphs: ClassVar[st.SearchStrategy[Graph]] = st.builds(
         lambda rules, start, most: graph(*rules, start=start, max_steps=most),
         st.lists(RULES, max_size=12),
@@ -44,7 +44,7 @@ class TestContract(RouterContract):
 
 
 def play(of: Graph = WRITE) -> Play:
-    return Play(Rules(), of)
+    return Play(RulesRouter(), of)
 
 
 def test_a_loop_gives_each_visit_its_own_number() -> None:
@@ -181,7 +181,7 @@ def test_every_wrong_name_is_told_at_once() -> None:
         start="z",
     )
     with pytest.raises(Invalid) as refused:
-        Rules().plan(wrong)
+        RulesRouter().plan(wrong)
     assert [problem.path for problem in refused.value.problems] == [
         "nodes", "start", "nodes[2].phase", "rules[0].node", "rules[1].goto", "rules[2].outcome",
     ]  # fmt: skip

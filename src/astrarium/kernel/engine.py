@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import AstrariumError, Bug, Conflict, Refused, Unavailable
+from ..errors import AstrariumError, Bug, Conflict, NotFound, Refused, Unavailable
 from .audit import act
 from .clock import Clock
 from .jobs import Jobs
@@ -47,7 +47,7 @@ class Unit:
 
     def answer(self, error: Exception | None) -> None:
         if self.done is not None:
-            self.done(self.receipts[0] if error is None else None, error)
+            self.done(self.receipts[0] if error is None and self.receipts else None, error)
 
 
 class Filling:
@@ -119,6 +119,16 @@ class Engine:
         hot = await self.memory.load(stream, scope)
         return hot.state if hot.seq else None
 
+    async def scope_of(self, job: Job) -> Scope:
+        """Where a job's life lives. `NotFound` for a job nobody owes any more."""
+        hot = self.memory.hot.get(job.stream)
+        if hot is not None:
+            return hot.scope
+        rows = await self.store.read("SELECT workspace, environment FROM jobs WHERE id = ?", (job.id,))
+        if not rows:
+            raise NotFound(f"job {job.id} is not owed any more")
+        return Scope(*rows[0])
+
     def discard(self, job_id: str) -> None:
         """A job nobody owes any more (its life moved on)."""
         self._filling.batch.drop(JOBS, job_id)
@@ -176,12 +186,23 @@ class Engine:
             unit.answer(Unavailable("the engine is stopping", hint="send the command again once the server is back"))
         elif self._backlog is not None:
             self._backlog.append(unit)
+        elif not self._knows_things(unit):
+            return
         elif self._at_hand(unit):
             self._decide(unit)
         else:
             task = asyncio.get_running_loop().create_task(self._load_and_decide(unit))
             self._loads.add(task)
             task.add_done_callback(self._loaded)
+
+    def _knows_things(self, unit: Unit) -> bool:
+        try:
+            for kind, data in unit.things:
+                self.things.know(kind, data)
+        except AstrariumError as error:
+            unit.answer(error)
+            return False
+        return True
 
     def _loaded(self, task: asyncio.Task[None]) -> None:
         self._loads.discard(task)
@@ -224,7 +245,7 @@ class Engine:
     def _decide(self, unit: Unit) -> None:
         unit.receipts = []
         for kind, data in unit.things:
-            self.things.add(kind, data, self.clock.now(), self._filling.batch)
+            self.things.put(kind, data, self.clock.now(), self._filling.batch)
         undo = self.memory.remember(unit.commands) if len(unit.commands) > 1 else None
         filling = self._filling
         if undo is not None:

@@ -20,15 +20,23 @@ class Things:
         self._store = store
         self._registry = registry
         self._cache: OrderedDict[str, Any] = OrderedDict()
-        self._bytes: dict[str, tuple[str, bytes]] = {}
+        self._stored: OrderedDict[str, None] = OrderedDict()
 
-    def add(self, kind: str, data: bytes, at: int, batch: Batch) -> str:
-        """Put a thing into a batch (a no-op for one already known) and return its hash."""
+    def know(self, kind: str, data: bytes) -> str:
+        """Decode a thing that is about to be stored, and return its hash. Raises what its decoder raises."""
         key = hashlib.sha256(data).hexdigest()
         if key not in self._cache:
-            batch.put(THINGS, (key, kind, at, data))
             self._keep(key, self._registry.things[kind](data))
         return key
+
+    def put(self, kind: str, data: bytes, at: int, batch: Batch) -> None:
+        """Put a thing into a batch, unless it was put before."""
+        key = hashlib.sha256(data).hexdigest()
+        if key not in self._stored:
+            batch.put(THINGS, (key, kind, at, data))
+            self._stored[key] = None
+            if len(self._stored) > KEPT:
+                self._stored.popitem(last=False)
 
     def get(self, key: str) -> Any | None:
         """A decoded thing, if it is in memory."""
@@ -54,6 +62,7 @@ class Things:
     def forget(self) -> None:
         """After a failed commit: what was put with it may not be stored."""
         self._cache.clear()
+        self._stored.clear()
 
     def _keep(self, key: str, thing: Any) -> None:
         self._cache[key] = thing

@@ -9,7 +9,9 @@ import msgspec
 
 from ..errors import Invalid, NotFound, Problem, Refused
 from ..kernel.types import Facts, SlotGranted
-from ..spec.retry import retry_delay_s
+from ..spec.expand import Variables
+from ..spec.graph import Retry
+from ..spec.retry import may_retry, retry_delay_s, settle_retry
 from .children import children_output
 from .fold import as_json
 from .message import (
@@ -47,6 +49,7 @@ from .message import (
     TimeOutAsk,
     TimeOutRun,
 )
+from .ports import StepOutcome
 from .routing.port import Close, Ended, MoveOn, Visit
 from .state import Definition, RunState, Step
 
@@ -249,13 +252,18 @@ def lose_try(state: RunState, command: LoseTry, facts: Facts) -> Events:
     if command.again:
         return [StepDelayed(step.no, facts.now, "lost", command.reason), *resting(state, step)]
     retry = state.known.nodes[step.node].retry
-    limit = int(retry.limit) if retry is not None and str(retry.limit).isdigit() else 0
-    if retry is not None and step.retries < limit:
-        at = facts.now + int(retry_delay_s(retry, step.retries) * 1_000_000)
+    rule = settle_retry(retry, Variables()) if retry is not None and is_plain(retry) else None
+    if rule is not None and may_retry(rule, step.retries, None):
+        at = facts.now + int(retry_delay_s(rule, step.retries) * 1_000_000)
         return [StepDelayed(step.no, at, "retry", command.reason), *resting(state, step)]
     tolerate = state.known.nodes[step.node].tolerate
     tolerated = tolerate is not None and tolerate.failure
     return end_step(state, step, StepEnded(step.no, "lost", error=command.reason, tolerated=tolerated))
+
+
+def is_plain(retry: Retry) -> bool:
+    """Whether a policy's numbers are known without the try's variables. One with exit codes does not cover a lost try."""
+    return not retry.exit_codes and all("$" not in str(part) and "`" not in str(part) for part in (retry.limit, retry.interval_s))
 
 
 def spawn(state: RunState, step: Step, command: EndTry) -> Events:
@@ -303,10 +311,8 @@ def end_parent(state: RunState, step: Step, last: ChildEnded, facts: Facts) -> E
     if children.retry_in_s is not None and step.retries < children.retry_limit:
         at = facts.now + int(children.retry_in_s * 1_000_000)
         return [StepDelayed(step.no, at, "retry", error)]
-    outcome = "rejected" if all(child.outcome == "rejected" for child in bad) else "failed"
-    end = StepEnded(
-        step.no, outcome, output=output, error=error, tolerated=children.tolerated, marked=children.marked
-    )  # type: ignore[arg-type]
+    outcome: StepOutcome = "rejected" if all(child.outcome == "rejected" for child in bad) else "failed"
+    end = StepEnded(step.no, outcome, output=output, error=error, tolerated=children.tolerated, marked=children.marked)
     return end_step(state, step, end)
 
 
@@ -373,14 +379,14 @@ def reopen_run(state: RunState, command: ReopenRun, facts: Facts) -> Events:
         raise Refused(f"a run that {state.outcome} cannot be reopened", code="not_reopenable")
     number = state.round + 1
     if not state.prepared and state.known.graph.prepare is not None:
-        return [RunReopened(number, (), command.step, command.queue, command.queue_limit)]
+        return [RunReopened(number, (), command.step, command.queue, command.queue_limit, parent=command.parent)]
     router, plan = state.known.router, state.known.plan
     memo = router.load(plan, router.dump(state.memo))
     reset = tuple(router.reset(plan, memo, command.step))
     if command.queue:
-        return [RunReopened(number, reset, command.step, command.queue, command.queue_limit)]
+        return [RunReopened(number, reset, command.step, command.queue, command.queue_limit, parent=command.parent)]
     moves = tuple(router.begin(plan, memo, state.document))
-    return [RunReopened(number, reset, command.step, moves=moves), *closing(moves)]
+    return [RunReopened(number, reset, command.step, moves=moves, parent=command.parent), *closing(moves)]
 
 
 def mark_step(state: RunState, command: MarkStep, facts: Facts) -> Events:

@@ -11,7 +11,6 @@ from .message import (
     AnswerGiven,
     ChildEnded,
     ChildrenSpawned,
-    Resolved,
     RunBegan,
     RunCreated,
     RunEnded,
@@ -29,7 +28,7 @@ from .message import (
     StepMarked,
     StepStarted,
 )
-from .routing.port import Abort, Close, Ended, MoveOn, Skip, Visit
+from .routing.port import Close, Ended, MoveOn, Skip, Visit
 from .state import Children, ChildState, RunState, Step
 
 HOLDS_ROOM = frozenset(("offered", "running", "delayed", "parent"))
@@ -94,13 +93,12 @@ def take_moves(state: RunState, ended: Ended | None, moves: Sequence[MoveOn], at
     definition = state.known
     definition.router.fold(definition.plan, state.memo, ended, moves)
     for move in moves:
-        kind = type(move)
-        if kind is Visit:
+        if type(move) is Visit:
             state.steps[move.no] = Step(move.no, move.node, round=state.round)
             state.ready.append(move.no)
-        elif kind is not Close:
+        elif not isinstance(move, Close):
             step = Step(move.no, move.node, "done", round=state.round, started_at=at, ended_at=at)
-            step.outcome = "skipped" if kind is Skip else "aborted"
+            step.outcome = "skipped" if type(move) is Skip else "aborted"
             state.steps[move.no] = step
             state.touched.add(move.no)
     promote(state)
@@ -254,6 +252,7 @@ def on_reopened(state: RunState, event: RunReopened, at: int) -> None:
     definition = state.known
     definition.router.reset(definition.plan, state.memo, event.step)
     state.round = event.round
+    state.parent = event.parent or state.parent
     for no in event.reset:
         step = state.steps.get(no)
         if step is not None:
@@ -309,16 +308,7 @@ FOLDS: dict[type, Fold] = {
     StepMarked: on_marked,
 }
 
-EMPTY = Resolved()
-
-
-def scratch(state: RunState) -> None:
-    """Clear what the last decision left for `react` and `rows`."""
-    state.fresh = []
-
 
 def as_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
-
-__all__ = ["FOLDS", "HOLDS_ROOM", "Abort", "as_json", "ended_of", "scratch"]

@@ -179,11 +179,13 @@ class ResumeRun(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReopenRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
-    """Start the next round: everything that went wrong and what depends on it, or only one step."""
+    """Start the next round: everything that went wrong and what depends on it, or only one step. `parent` = the step that now
+    waits for this run."""
 
     step: int | None = None
     queue: str = ""
     queue_limit: int = 0
+    parent: Parent | None = None
 
 
 class MarkStep(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
@@ -317,6 +319,7 @@ class RunReopened(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     queue: str = ""
     queue_limit: int = 0
     moves: tuple[MoveOn, ...] = ()
+    parent: Parent | None = None
 
 
 class StepMarked(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):

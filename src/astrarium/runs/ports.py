@@ -7,7 +7,7 @@ conditions, time-outs, capture and redaction belong to `runs.work`, which calls 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -86,6 +86,31 @@ class Exit(msgspec.Struct, frozen=True):
     signal: int = 0
 
 
+class PythonCall(msgspec.Struct, frozen=True):
+    """One call of `target` (`module:function`) with keyword `args`. `folder` (the DAG's) comes first on the import path;
+    the other fields mean what they mean for `ProcessSpec`. `grace_s`: from a cancel's TERM to its KILL."""
+
+    target: str
+    args: Mapping[str, Any]
+    env: Mapping[str, str]
+    cwd: Path
+    folder: Path
+    stdout: Path
+    stderr: Path | None = None
+    redact: tuple[str, ...] = ()
+    max_log_bytes: int = 0
+    tag: str = ""
+    grace_s: float = 5.0
+
+
+class Caller(Protocol):
+    """Where functions are called: warm worker processes. Cancelling `call` ends the worker that runs it."""
+
+    async def call(self, call: PythonCall) -> Any: ...
+
+    async def close(self, grace_s: float) -> None: ...
+
+
 class Running(Protocol):
     """A live process group."""
 
@@ -104,6 +129,14 @@ class Executor(Protocol):
 
     kind: ClassVar[str]
 
+    @classmethod
+    def open(cls, server: str, folder: Path) -> Executor:
+        """An executor of the worker `server`; it notes in `folder` what it starts."""
+
+    @classmethod
+    def recover(cls, servers: Collection[str], folder: Path) -> int:
+        """Kill what ended workers of this host left running, by the notes in `folder`; how many were killed."""
+
     async def start(self, spec: ProcessSpec) -> Running: ...
 
     async def close(self, grace_s: float) -> None:
@@ -119,16 +152,17 @@ class TryContext(Protocol):
     graph: Graph
     try_no: int
     pass_no: int
-    env: Mapping[str, str]
-    """The whole environment of a child process, outputs of ancestors and step variables included."""
     workdir: Path
     stdout: Path
     stderr: Path
     redact: tuple[str, ...]
     max_log_bytes: int
-    executor: Executor
     stopping: asyncio.Event
     """Set when the run or step is being stopped; processes started through `run_process` are signalled without the step's help."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The whole environment of a child process, outputs of ancestors and step variables included."""
 
     async def expand(self, text: str) -> str:
         """Expand variables and backticks of a configuration text (contract: dagu.md §3.7 rules 1–4)."""

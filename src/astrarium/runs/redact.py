@@ -1,4 +1,4 @@
-"""Declared secrets never leave a try: their plain, base64 and URL forms are replaced before bytes reach a file, an event or a client.
+"""Declared secrets never leave a try: their plain, base64 and URL forms are replaced before bytes reach a file or an event.
 
 Dagu 1.30 masks a secret as `*******` in logs and outputs; the encoded forms are ours, because `curl -u user:$TOKEN` or a
 query string prints exactly those.

@@ -15,7 +15,7 @@ from . import message as m
 from .decide import DECISIONS, active_slot, alias_slot, queue_slot
 from .fold import FOLDS
 from .row import RUNS, STEPS, run_row, step_row
-from .state import RunState, Step, dump_graph, dump_state, load_state
+from .state import RunState, dump_graph, dump_state, load_state
 
 RUN = "run"
 STEP = "step"
@@ -281,5 +281,3 @@ REACTIONS: dict[type, Any] = {
     m.RunStopping: after_stopping,
     m.RunEnded: after_ended,
 }
-
-__all__ = ["RunMachine", "RunState", "Step"]

@@ -25,13 +25,15 @@ ROUTERS: dict[str, Router] = {"depends": DependsRouter(), "rules": RulesRouter()
 class Definition:
     """A graph with its router's plan, shared by all runs of it."""
 
-    __slots__ = ("graph", "lineage", "nodes", "plan", "router")
+    __slots__ = ("graph", "lineage", "nodes", "params", "plain", "plan", "router")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: tuple[Node, ...] = graph.nodes
         self.router = ROUTERS[graph.router]
         self.plan = self.router.plan(graph)
+        self.params: dict[int, Any] = {}
+        self.plain: dict[int, Any] = {}
         self.lineage: list[list[int]] = [[] for _ in graph.nodes]
         for edge in graph.edges:
             self.lineage[edge.target].append(edge.source)

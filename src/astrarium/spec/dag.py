@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ..errors import Invalid
-from .dag_yaml.fields import Fields
+from .dag_yaml.fields import Fields, known
 from .dag_yaml.kind import read_shell
 from .dag_yaml.order import read_edges
 from .dag_yaml.root import (
@@ -23,7 +23,6 @@ from .dag_yaml.root import (
     read_tags,
 )
 from .dag_yaml.step import HANDLERS, Draft, StepReader
-from .dag_yaml.fields import known
 from .graph import Graph, encode_graph, graph_hash
 from .params import default_text
 from .source import Report, YamlNode, read_documents
@@ -215,4 +214,4 @@ class _Document:
             "defaultParams": shown,
         }
         steps = {draft.name: draft.extras for draft in drafts if draft.extras}
-        return {"dag": {name: value for name, value in dag.items() if value != "" and value != [] and value != {}}, "steps": steps}
+        return {"dag": {name: value for name, value in dag.items() if value not in ("", [], {})}, "steps": steps}

@@ -101,7 +101,7 @@ def read_documents(text: str, report: Report) -> list[YamlNode]:
         return list(_Composer(report).documents(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        line, column = _place(mark)
         what = " ".join(part for part in (error.context, error.problem) if part)
         report.add_at(f"this is not valid YAML: {what}", line, column, hint="check indentation, quotes and colons here")
     except yaml.reader.ReaderError as error:
@@ -110,6 +110,10 @@ def read_documents(text: str, report: Report) -> list[YamlNode]:
     except _TooBig as error:
         report.add_at(error.message, error.line, error.column, hint=error.hint)
     return []
+
+
+def _place(mark: Any) -> tuple[int, int]:
+    return (0, 0) if mark is None else (mark.line + 1, mark.column + 1)
 
 
 class _TooBig(Exception):
@@ -208,7 +212,8 @@ def _scalar(event: Any) -> YamlNode:
     mark = event.start_mark
     node = YamlNode("scalar", mark.line + 1, mark.column + 1)
     node.text = event.value
-    plain = event.implicit[0] and event.style in (None, "") or (event.tag or "").endswith((":int", ":float", ":bool", ":null"))
+    tagged = event.tag is not None and event.tag.endswith((":int", ":float", ":bool", ":null"))
+    plain = tagged or (event.implicit[0] and event.style in (None, ""))
     node.value = _meaning(event.value) if plain else event.value
     return node
 

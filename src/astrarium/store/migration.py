@@ -105,9 +105,9 @@ def applied_sqlite(db: sqlite3.Connection) -> dict[int, str]:
 def statements(sql: str) -> Iterator[str]:
     """The single statements of a migration (a trigger's body stays whole)."""
     collected = ""
-    for line in sql.splitlines(keepends=True):
-        collected += line
-        if line.rstrip().endswith(";") and sqlite3.complete_statement(collected):
+    for part in re.split(r"(?<=;)", sql):
+        collected += part
+        if sqlite3.complete_statement(collected):
             yield collected
             collected = ""
     if re.sub(r"--[^\n]*", "", collected).strip():

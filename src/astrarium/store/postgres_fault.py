@@ -9,12 +9,7 @@ from ..errors import AstrariumError, Bug, Unavailable
 AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """The transaction lost against another one; the same again will do."""
 
-UNFIT_TEXT = (
-    asyncpg.CharacterNotInRepertoireError,
-    asyncpg.UntranslatableCharacterError,
-    asyncpg.exceptions._base.DataError,
-    UnicodeEncodeError,
-)
+UNFIT_TEXT = asyncpg.DataError
 """A text may hold characters this database cannot keep (a lone surrogate is refused by the client, U+0000 by the server)."""
 
 LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -38,9 +33,7 @@ def explain(error: BaseException, where: str, doing: str) -> AstrariumError:
         return Unavailable(f"{said}: {error}", code="privilege", hint=mend)
     if isinstance(error, AGAIN):
         return Unavailable(f"{said}: too many transactions in each other's way", code="busy", hint="try again")
-    if isinstance(error, asyncpg.exceptions._base.DataError):
-        return Bug(f"{said}: {error}")
-    if isinstance(error, (asyncpg.OperatorInterventionError, asyncpg.SystemError, asyncpg.ConfigFileError, *LOST)):
+    if isinstance(error, (asyncpg.OperatorInterventionError, asyncpg.PostgresSystemError, asyncpg.ConfigFileError, *LOST)):
         reason = str(error) or "no answer in time"
         return Unavailable(f"{said}: {reason}", code="no_connection", hint="check that the server runs and is reachable")
     return Bug(f"{said}: {type(error).__name__}: {error}")

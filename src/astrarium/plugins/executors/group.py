@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable
 
 from ...runs.ports import Exit
-from .journal import group_members
+from .journal import group_lives
 
 SIGNAL_AGAIN_S = 5.0
 """Dagu 1.30: the stop signal is repeated this often until the grace is over."""
@@ -71,9 +71,15 @@ class ProcessGroup:
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[Exit] = self._loop.create_future()
         self._kill_at = 0.0
+        self._leader_gone = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._ending: asyncio.Task[None] | None = None
         watch_end(popen, self._leader_ended)
+
+    @property
+    def alive(self) -> bool:
+        """False once the leader is known to have ended."""
+        return not self._leader_gone
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._end)
@@ -106,17 +112,18 @@ class ProcessGroup:
                 os.killpg(self.pid, signum)
 
     def _leader_ended(self) -> None:
+        self._leader_gone = True
         if self._kill_at:
             self._ending = self._loop.create_task(self._end_stopped())
             return
         self._signal(signal.SIGKILL)
         self._popen.poll()
-        if self._group_lives():
+        if self._has_members():
             self._ending = self._loop.create_task(self._outlast())
         else:
             self._finish()
 
-    def _group_lives(self) -> bool:
+    def _has_members(self) -> bool:
         try:
             os.killpg(self.pid, 0)
         except (ProcessLookupError, PermissionError):
@@ -125,7 +132,9 @@ class ProcessGroup:
 
     async def _end_stopped(self) -> None:
         """What the leader leaves after a stop keeps the rest of the grace for its own clean-up."""
-        while self._loop.time() < self._kill_at and await asyncio.to_thread(group_members, self.pid):
+        while await asyncio.to_thread(group_lives, self.pid):
+            if self._loop.time() >= self._kill_at:
+                break
             await asyncio.sleep(_LOOK_AGAIN_S)
         self._signal(signal.SIGKILL)
         self._popen.poll()
@@ -136,7 +145,9 @@ class ProcessGroup:
         hangs in the kernel not for ever."""
         try:
             give_up_at = self._loop.time() + _GONE_WITHIN_S
-            while self._group_lives() and self._loop.time() < give_up_at and await asyncio.to_thread(group_members, self.pid):
+            while self._has_members() and await asyncio.to_thread(group_lives, self.pid):
+                if self._loop.time() > give_up_at:
+                    break
                 await asyncio.sleep(_LOOK_AGAIN_S)
             if self._kill_at:
                 await self._sweep()

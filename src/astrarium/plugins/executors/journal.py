@@ -130,16 +130,15 @@ def kill_holders(cookie: str, values: Collection[str]) -> int:
     return len(killed)
 
 
-def group_members(group: int) -> list[int]:
-    """The living (not zombie) members of a process group."""
-    members = []
+def group_lives(group: int) -> bool:
+    """Whether a process group has a member that is not a zombie."""
     for pid in psutil.pids():
         try:
             if os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                members.append(pid)
+                return True
         except (psutil.Error, OSError):
             continue
-    return members
+    return False
 
 
 def kill_leftovers(journal_path: Path, server_ids: Collection[str]) -> int:
@@ -153,7 +152,7 @@ def kill_leftovers(journal_path: Path, server_ids: Collection[str]) -> int:
             os.killpg(pid, signal.SIGKILL)
             killed += 1
             deadline = time.monotonic() + _GONE_WITHIN_S
-            while group_members(pid) and time.monotonic() < deadline:
+            while group_lives(pid) and time.monotonic() < deadline:
                 time.sleep(0.005)
     if server_ids:
         killed += kill_holders(SERVER_COOKIE, server_ids)

@@ -13,12 +13,14 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Collection
+from pathlib import Path
 from typing import IO, ClassVar
 
 from ...runs.ports import ProcessSpec
 from .group import ProcessGroup
-from .journal import SERVER_COOKIE, TRY_COOKIE, SpawnJournal, clock_s, kill_holders
-from .sink import CUT_EVERY_S, Sink, abandon, open_sinks
+from .journal import SERVER_COOKIE, TRY_COOKIE, SpawnJournal, clock_s, kill_holders, kill_leftovers
+from .sink import Sink, SizeWatch, abandon, open_sinks
 
 _REASONS = {
     errno.EACCES: "is not executable",
@@ -66,12 +68,26 @@ class LocalExecutor:
     def __init__(self, *, server: str = "", journal: SpawnJournal | None = None) -> None:
         self._server = server
         self._journal = journal
-        self._live: dict[ProcessGroup, tuple[Sink, ...]] = {}
+        self._live: set[ProcessGroup] = set()
+        self._sizes = SizeWatch()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._cutter: asyncio.TimerHandle | None = None
         self._sweep_tags: set[str] = set()
         self._sweeping: asyncio.Task[None] | None = None
         self._closed = False
+
+    @classmethod
+    def open(cls, server: str, folder: Path) -> LocalExecutor:
+        return cls(server=server, journal=SpawnJournal(folder / server))
+
+    @classmethod
+    def recover(cls, servers: Collection[str], folder: Path) -> int:
+        killed = 0
+        for server in servers:
+            journal = folder / server
+            if journal.exists():
+                killed += kill_leftovers(journal, [server])
+                journal.unlink()
+        return killed
 
     async def start(self, spec: ProcessSpec) -> ProcessGroup:
         """Start a process; `OSError` (of the fitting class) when program, folder or log file cannot be used."""
@@ -97,9 +113,7 @@ class LocalExecutor:
         return self._watch(popen, spec, sinks, start_s)
 
     def _popen(self, spec: ProcessSpec, out: int, err: int, pass_fds: tuple[int, ...]) -> subprocess.Popen[bytes]:
-        env = {**spec.env, TRY_COOKIE: spec.tag}
-        if self._server:
-            env[SERVER_COOKIE] = self._server
+        env = {**spec.env, **self.cookies(spec.tag)}
         source: IO[bytes] | contextlib.nullcontext[int] = contextlib.nullcontext(self._null)
         if spec.stdin:
             source = _as_file(spec.stdin)
@@ -117,41 +131,33 @@ class LocalExecutor:
                 pass_fds=pass_fds,
             )
 
-    def _watch(
-        self, popen: subprocess.Popen[bytes], spec: ProcessSpec, sinks: tuple[Sink, ...], start_s: float
-    ) -> ProcessGroup:
+    def _watch(self, popen: subprocess.Popen[bytes], spec: ProcessSpec, sinks: tuple[Sink, ...], start_s: float) -> ProcessGroup:
         if self._journal is not None:
             self._journal.spawned(popen.pid, spec.tag, start_s)
 
         def finished() -> None:
-            self._live.pop(group, None)
-            for sink in sinks:
-                sink.finish()
+            self._live.discard(group)
+            self._sizes.remove(sinks)
             if self._journal is not None:
                 self._journal.ended(popen.pid)
 
         try:
-            group = ProcessGroup(popen, finished, lambda: self._sweep(spec.tag))
+            group = ProcessGroup(popen, finished, lambda: self.sweep(spec.tag))
         except OSError:
             os.killpg(popen.pid, signal.SIGKILL)
             popen.wait()
             for sink in sinks:
                 sink.finish()
             raise
-        self._live[group] = sinks
-        if spec.max_log_bytes and self._cutter is None:
-            self._cutter = asyncio.get_running_loop().call_later(CUT_EVERY_S, self._cut)
+        self._live.add(group)
+        self._sizes.add(sinks)
         return group
 
-    def _cut(self) -> None:
-        self._cutter = None
-        for sinks in self._live.values():
-            for sink in sinks:
-                sink.look()
-        if self._live and not self._closed:
-            self._cutter = asyncio.get_running_loop().call_later(CUT_EVERY_S, self._cut)
+    def cookies(self, tag: str) -> dict[str, str]:
+        """What a child's environment gets, so that it is found again wherever it goes."""
+        return {TRY_COOKIE: tag, SERVER_COOKIE: self._server} if self._server else {TRY_COOKIE: tag}
 
-    async def _sweep(self, tag: str) -> None:
+    async def sweep(self, tag: str) -> None:
         """Kill those of a stopped try who left its session; stops of the same moment share one look at the process table."""
         if not tag:
             return
@@ -176,8 +182,7 @@ class LocalExecutor:
             await asyncio.gather(*(group.wait() for group in groups))
         if self._server:
             await asyncio.to_thread(kill_holders, SERVER_COOKIE, (self._server,))
-        if self._cutter is not None:
-            self._cutter.cancel()
+        self._sizes.close()
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -188,8 +193,7 @@ class LocalExecutor:
 
 def _as_file(data: bytes) -> IO[bytes]:
     """Input as an unnamed file: any size, and nobody has to feed a pipe."""
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(data)
     file.seek(0)
     return file
-

@@ -27,13 +27,14 @@ def cut_line(cap_bytes: int) -> bytes:
 
 
 def open_log(path: Path) -> int:
-    """A descriptor that appends to `path`; missing folders are made. A pipe nobody reads is refused instead of waited for."""
+    """A descriptor that appends to `path`; missing folders are made (logs are private by their folder, a file a user names is
+    as readable as they like). A pipe nobody reads is refused instead of waited for."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return os.open(path, flags, 0o600)
+        return os.open(path, flags, 0o666)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return os.open(path, flags, 0o600)
+        return os.open(path, flags, 0o666)
 
 
 class Sink(Protocol):
@@ -160,14 +161,41 @@ class PumpSink:
         self._file = -1
 
 
+class SizeWatch:
+    """Looks at the sinks of everything that runs, a few times a second while anything runs."""
+
+    def __init__(self) -> None:
+        self._sinks: set[Sink] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, sinks: tuple[Sink, ...]) -> None:
+        self._sinks.update(sinks)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CUT_EVERY_S, self._look)
+
+    def remove(self, sinks: tuple[Sink, ...]) -> None:
+        """Finish these: their writers are gone."""
+        self._sinks.difference_update(sinks)
+        for sink in sinks:
+            sink.finish()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        for sink in self._sinks:
+            sink.look()
+        self._timer = asyncio.get_running_loop().call_later(CUT_EVERY_S, self._look) if self._sinks else None
+
+
 def open_sink(path: Path, cap_bytes: int, redact: tuple[str, ...]) -> Sink:
     """A straight file unless secrets have to be taken out."""
     return PumpSink(path, cap_bytes, redact) if redact else FileSink(path, cap_bytes)
 
 
-def open_sinks(
-    stdout: Path, stderr: Path | None, cap_bytes: int, redact: tuple[str, ...]
-) -> tuple[Sink, Sink | None]:
+def open_sinks(stdout: Path, stderr: Path | None, cap_bytes: int, redact: tuple[str, ...]) -> tuple[Sink, Sink | None]:
     """Both streams' sinks; None for stderr = same as stdout. Nothing stays open when one fails."""
     out = open_sink(stdout, cap_bytes, redact)
     if stderr is None or stderr == stdout:

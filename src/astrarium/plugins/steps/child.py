@@ -34,7 +34,7 @@ class Parallel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChildParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`name` is a local document, a DAG's name or file; `params` a template in which `${ITEM}` and `${ITEM.key}` stand for the item."""
+    """`name` is a local document, a DAG's name or file; in `params`, `${ITEM}` and `${ITEM.key}` stand for the item."""
 
     name: str
     params: str = ""
@@ -129,7 +129,7 @@ class ChildRun:
         if not texts:
             return Result(output=json.dumps(_NOTHING))
         # A later pass of a repeating step starts new runs instead of finding those of the pass before.
-        step = ctx.node.name if ctx.pass_no <= 1 else f"{ctx.node.name}#{ctx.pass_no}"
+        step = ctx.node.name if not ctx.pass_no else f"{ctx.node.name}#{ctx.pass_no}"
         children = tuple(Child(child_run_key(ctx.run_id, step, text), graph_hash, graph.name, text) for text in texts)
         most = params.parallel.max_concurrent if params.parallel else 0
         return Result(spawn=Spawn(children, max_active=most, parallel=params.parallel is not None))

@@ -6,7 +6,6 @@ one object `{"statusCode", "headers", "body"}`; `debug` shows the request too. W
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any, ClassVar, Literal
 
@@ -43,7 +42,9 @@ class Answer(msgspec.Struct, frozen=True):
 
     def shown(self, params: HttpParams) -> str:
         if params.json:
-            return json.dumps({"statusCode": self.status, "headers": _grouped(self.headers), "body": self._body()}, ensure_ascii=False)
+            return json.dumps(
+                {"statusCode": self.status, "headers": _grouped(self.headers), "body": self._body()}, ensure_ascii=False
+            )
         if params.silent and 200 <= self.status <= 299:
             return self.text
         head = [f"{self.version} {self.status} {self.reason}".rstrip(), *(f"{name}: {value}" for name, value in self.headers)]
@@ -64,7 +65,7 @@ def _grouped(headers: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 class Http:
-    """Asks and shows the answer; a stop breaks the connection off."""
+    """Asks and shows the answer."""
 
     kind: ClassVar[str] = "http"
     Params: ClassVar[type[msgspec.Struct]] = HttpParams
@@ -77,16 +78,7 @@ class Http:
         if params.debug:
             lines = (f"> {name}: {'***' if name.lower() in _MASKED else value}" for name, value in asked.headers.items())
             ctx.write("\n".join([f"> {asked.method} {asked.url}", *lines, "", ""]), error=True)
-        asking = asyncio.ensure_future(ask(asked))
-        stopped = asyncio.ensure_future(ctx.stopping.wait())
-        try:
-            await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                return Result("cancelled", error="stopped before the answer came")
-            answer = asking.result()
-        finally:
-            stopped.cancel()
-            asking.cancel()
+        answer = await ask(asked)
         output = answer.shown(params)
         ctx.write(output if output.endswith("\n") or not output else output + "\n")
         if 200 <= answer.status <= 299:

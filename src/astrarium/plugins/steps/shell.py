@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -94,7 +95,7 @@ class Shell:
 
     def _runner(self, ctx: TryContext, params: ShellParams, body: str) -> tuple[str, ...]:
         if params.command:
-            return _words(ctx.expand_command(params.command))
+            return tuple(_from_env(word, ctx.env) for word in _words(ctx.expand_command(params.command)))
         # Running the interpreter ourselves works where the folder forbids execution, and cannot meet "text file busy".
         if not params.shell and (interpreter := interpreter_of(body)):
             return interpreter
@@ -127,12 +128,14 @@ def _write_script(folder: Path, body: str) -> Path:
 
 
 async def _run(ctx: TryContext, argv: tuple[str, ...]) -> Exit:
-    """127 and 126 for what cannot be started, with the reason in the log, as a shell does it."""
+    """127 for what is not there and 126 for what cannot be started, as a shell says it, with the reason in log and error."""
     try:
         return await ctx.run_process(argv)
-    except (FileNotFoundError, PermissionError) as error:
-        ctx.write(f"{error.filename or argv[0]}: {error.strerror or error}\n", error=True)
-        return Exit(127 if isinstance(error, FileNotFoundError) else 126)
+    except OSError as error:
+        said = f"{error.filename or argv[0]}: {error.strerror or error}"
+        with contextlib.suppress(OSError):
+            ctx.write(said + "\n", error=True)
+        raise StepFailed(said, 127 if isinstance(error, FileNotFoundError) else 126) from None
 
 
 def _size(path: Path) -> int:

@@ -60,7 +60,7 @@ class Dump(TypedDict):
     replies: tuple[RunOutcome, str] | None
 
 
-class Depends:
+class DependsRouter:
     """See `port.Router`. Step numbers are node positions. Nodes of phase on_wait are visited by the run itself, may be visited
     again, and nothing follows from them."""
 
@@ -95,9 +95,7 @@ class Depends:
         if stops(memo.halt, phase):
             over = memo.open <= 1
         else:
-            ends, more = _spread(plan, memo, [(node, letter)], {}, moves)
-            left -= ends
-            tally |= more
+            left -= _spread(plan, memo, [(node, letter)], {}, moves)
             over = not left
         if over:
             _go_on(plan, memo, memo.halt, phase, tally, left, moves)
@@ -156,6 +154,9 @@ class Depends:
         memo.letters[node] = IDLE if outcome is None else letter_of(Ended(node, node, outcome))
         _recount(plan, memo)
 
+    def verdict(self, memo: Memo) -> RunOutcome | None:
+        return memo.verdict.outcome if memo.verdict is not None else None
+
     def open_steps(self, plan: Plan, memo: Memo) -> int:
         return memo.open + memo.aside
 
@@ -197,16 +198,14 @@ def _answer(join_any: int, waits: int, seen: int) -> int:
     return (seen & ABORTED) or (seen & SKIPPED) or _VISIT
 
 
-def _spread(
-    plan: Plan, memo: Memo, ends: list[tuple[int, int]], seen_now: dict[int, int], moves: list[MoveOn]
-) -> tuple[int, int]:
+def _spread(plan: Plan, memo: Memo, ends: list[tuple[int, int]], seen_now: dict[int, int], moves: list[MoveOn]) -> int:
     """Follow the out-edges of ended nodes, and of the nodes skipped or aborted by that, as if they had been folded.
-    Gives how many nodes ended without being visited, and their tally. `seen_now`: what is already different from the memo."""
+    Gives how many more nodes ended by that; they add nothing to the tally that a verdict without a stop asks for, and after
+    a stop nothing spreads. `seen_now`: what is already different from the memo."""
     edges, outs, join_any = plan.policy.edges, plan.outs, plan.join_any
     letters, waits, seen = memo.letters, memo.waits, memo.seen
     waits_now: dict[int, int] = {}
     given = len(ends)
-    tally = 0
     for node, letter in ends:  # grows while it is read: a node comes after everything it waited for
         results = edges[letter]
         for target, on in outs[node]:
@@ -219,10 +218,8 @@ def _spread(
                 seen_now[target] = bits | BEGUN
                 moves.append(Visit(target, target))
             elif answer:
-                fate = _refuse(target, answer, moves)
-                ends.append((target, fate))
-                tally |= TALLY[fate]
-    return len(ends) - given, tally
+                ends.append((target, _refuse(target, answer, moves)))
+    return len(ends) - given
 
 
 def _refuse(node: int, answer: int, moves: list[MoveOn]) -> int:
@@ -244,19 +241,18 @@ def _go_on(plan: Plan, memo: Memo, halt: Halt, phase: int, tally: int, left: int
             assert verdict is not None, "no phase after main is left without a verdict"
             moves.append(Close(verdict.outcome, verdict.reason))
             return
-        tally, left = _enter(plan, memo, phase, moves)
+        tally, left = memo.tally[phase], _enter(plan, memo, phase, moves)
         if left:
             return
 
 
-def _enter(plan: Plan, memo: Memo, phase: int, moves: list[MoveOn]) -> tuple[int, int]:
-    """The first moves of a phase; its tally and how many of its nodes have not ended after them."""
+def _enter(plan: Plan, memo: Memo, phase: int, moves: list[MoveOn]) -> int:
+    """Add the first moves of a phase; how many of its nodes have not ended after them."""
     if not memo.resumed:
         moves.extend(Visit(node, node) for node in plan.roots[phase])
-        return memo.tally[phase], memo.left[phase]
+        return memo.left[phase]
     seen_now: dict[int, int] = {}
     ends: list[tuple[int, int]] = []
-    tally = memo.tally[phase]
     for node in plan.members[phase]:
         if memo.letters[node] != IDLE:
             continue
@@ -266,10 +262,8 @@ def _enter(plan: Plan, memo: Memo, phase: int, moves: list[MoveOn]) -> tuple[int
             seen_now[node] = memo.seen[node] | BEGUN
         elif answer:
             ends.append((node, _refuse(node, answer, moves)))
-            tally |= TALLY[ends[-1][1]]
     at_once = len(ends)
-    later, more = _spread(plan, memo, ends, seen_now, moves)
-    return tally | more, memo.left[phase] - at_once - later
+    return memo.left[phase] - at_once - _spread(plan, memo, ends, seen_now, moves)
 
 
 def _pass_on(plan: Plan, memo: Memo, phase: int) -> None:

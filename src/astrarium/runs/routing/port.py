@@ -65,7 +65,8 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class Router(Protocol):
     """`plan` is compiled once per graph and shared; `memo` is per run and changed only by `fold` and `reset`."""
 
-    kind: str
+    @property
+    def kind(self) -> str: ...
 
     def plan(self, graph: Graph) -> Any:
         """Compile what `advance` needs (adjacency, counts, phases). Raises `Invalid` for a graph it cannot route (cycles …)."""
@@ -97,6 +98,9 @@ class Router(Protocol):
 
     def mark(self, plan: Any, memo: Any, node: int, outcome: StepOutcome | None) -> None:
         """A person edited a step of a run that is not running (None = as if it never ran); the next round takes it into account."""
+
+    def verdict(self, memo: Any) -> RunOutcome | None:
+        """The outcome of the main phase, once it is fixed: what handlers are told."""
 
     def open_steps(self, plan: Any, memo: Any) -> int:
         """How many visited steps have not ended."""

@@ -67,7 +67,7 @@ class Dump(TypedDict):
     closed: bool
 
 
-class Rules:
+class RulesRouter:
     """See `port.Router`. `max_steps` limits the visits of one round, so that a run that met it can be resumed."""
 
     kind: Final = "rules"
@@ -135,6 +135,9 @@ class Rules:
         """Only the last visit has anything still to be decided; an earlier one of the node changes nothing."""
         if memo.last and memo.last.node == node:
             memo.last = _last(Ended(node, memo.last.no, outcome)) if outcome else Last(node, memo.last.no)
+
+    def verdict(self, memo: Memo) -> RunOutcome | None:
+        return None
 
     def open_steps(self, plan: Plan, memo: Memo) -> int:
         return int(not memo.closed and memo.last is not None and not memo.last.outcome)

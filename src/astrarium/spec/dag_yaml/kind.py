@@ -210,17 +210,15 @@ def _shell(step: Fields) -> dict[str, Any]:
     work = Work(step)
     if not work.commands and not work.script:
         _nothing_to_do(step)
-    if work.script:
-        params = _if_any(script=work.script, command=work.command)
-    else:
-        params = {"commands": work.commands}
+    params = _if_any(script=work.script, command=work.command) if work.script else {"commands": work.commands}
     return params | _if_any(shell=read_shell(step), shell_packages=list(step.texts("shellPackages")))
 
 
 def _http(step: Fields, work: Work, config: Fields | None) -> dict[str, Any]:
     method, _, url = work.command.partition(" ")
     if not url.strip():
-        step.report.add("an http step's `command` is `METHOD URL`, like `GET https://example.org/`", step.node, step.at("command"))
+        example = "an http step's `command` is `METHOD URL`, like `GET https://example.org/`"
+        step.report.add(example, step.node, step.at("command"))
     params: dict[str, Any] = {"method": method.upper(), "url": url.strip()}
     body = work.script
     if config is not None:

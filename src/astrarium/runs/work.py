@@ -1,0 +1,306 @@
+"""How the jobs of a run are carried out. Each kind returns the command that reports its result."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable
+from typing import Any
+
+import msgspec
+
+from ..errors import AstrariumError, Invalid, NotFound, Refused
+from ..kernel.slots import PlainJob
+from ..kernel.types import Command, Job
+from ..spec.condition import all_hold, holds
+from ..spec.ids import uuid7
+from ..spec.retry import may_repeat, may_retry, repeat_delay_s, retry_delay_s, settle_retry, tolerates
+from .context import TIMED_OUT_CODE, Try
+from .decide import NOT_SUCCESS
+from .message import EndChild, EndTry, LoseTry, Parent, ReopenRun, Resolved, StartRun, StartTry, StopRun, TimeOutAsk, TimeOutRun
+from .ports import Result, StepFailed
+from .prepare import resolve
+from .row import run_outputs
+from .state import RunState, Step
+from .workshop import Workshop
+
+
+class RunStep:
+    """One try of a step."""
+
+    name = "run_step"
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+
+    def place(self, job: Job) -> str:
+        found = self._shop.find(job)
+        return self._shop.kind_of(found[0].node(found[1].no)).place if found else ""
+
+    def claim(self, job: Job) -> Any:
+        return StartTry(job.body["no"], self._shop.worker)
+
+    def lose(self, job: Job) -> Any:
+        found = self._shop.find(job)
+        again = found is not None and self._shop.kind_of(found[0].node(found[1].no)).idempotent
+        return LoseTry(job.body["no"], again=again)
+
+    def broke(self, job: Job, error: Exception) -> Any:
+        found = self._shop.find(job)
+        if not found:
+            return None
+        return EndTry(job.body["no"], found[1].try_no, "broken", error=f"{type(error).__name__}: {error}")
+
+    def carry_out(self, job: Job) -> Any | Awaitable[Any]:
+        found = self._shop.find(job)
+        if not found:
+            return None
+        state, step = found
+        plain = self._shop.plain(state.known, step.node)
+        if plain is not None:
+            work, params = plain
+            result = work.run(Try(self._shop, state, step), params)
+            if not inspect.isawaitable(result):
+                return EndTry(step.no, step.try_no, result.outcome, result.output, result.patch, result.exit_code, result.error)
+        return self._execute(Try(self._shop, state, step), state, step)
+
+    async def _execute(self, attempt: Try, state: RunState, step: Step) -> Any:
+        shop = self._shop
+        with shop.executing(state.run, step.no, attempt):
+            result = await self._outcome(attempt, state, step)
+            if isinstance(result, LoseTry):
+                return result
+            return await judge(attempt, step, result)
+
+    async def _outcome(self, attempt: Try, state: RunState, step: Step) -> Result | LoseTry:
+        """Run the step; what stopped it from outside, and what it raised, become results."""
+        shop, node = self._shop, attempt.node
+        work = shop.kind_of(node)
+        result: Result
+        try:
+            await attempt.settle()
+            unmet = await unmet_condition(attempt, step)
+            if unmet:
+                return Result("skipped", error=unmet)
+            params = shop.params_of(state.known, step.node)
+            given = work.run(attempt, params)
+            result = await attempt.guard(given) if inspect.isawaitable(given) else given
+        except StepFailed as error:
+            result = Result("failed", exit_code=error.exit_code, error=str(error))
+        except OSError as error:
+            result = Result("failed", exit_code=127 if isinstance(error, FileNotFoundError) else 126, error=str(error))
+        except AstrariumError as error:
+            result = Result("failed", error=error.message)
+        return ended_from_outside(attempt, result, work.idempotent)
+
+
+def ended_from_outside(attempt: Try, result: Result, again: bool) -> Result | LoseTry:
+    if attempt.ended_by == "server_stop":
+        return LoseTry(attempt.no, attempt.try_no, again, "the server stopped while the step ran")
+    if attempt.ended_by == "timed_out":
+        text = f"the step timed out after {attempt.node.timeout_s:g} s"
+        return msgspec.structs.replace(result, outcome="timed_out", exit_code=TIMED_OUT_CODE, error=text)
+    if attempt.ended_by == "stopped" and not (attempt.cooperative and result.outcome == "succeeded"):
+        return msgspec.structs.replace(result, outcome="cancelled", error=result.error or "stopped", ask=None, spawn=None)
+    return result
+
+
+async def unmet_condition(attempt: Try, step: Step) -> str:
+    """Why the step is not to be executed; asked once, before its first execution."""
+    if step.retries or step.passes or not attempt.node.when:
+        return ""
+    good, reasons = await all_hold(attempt.node.when, attempt.variables, attempt.probe)
+    return "" if good else "; ".join(reason for reason in reasons if reason)
+
+
+async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
+    """The facts only the try knows: its output, which policies apply, whether to go on."""
+    node = attempt.node
+    result = capture(attempt, result)
+    policy = node.tolerate
+    tolerated = policy is not None and result.outcome in NOT_SUCCESS
+    if tolerated and policy is not None:
+        tolerated = tolerates(policy, result.exit_code, attempt.printed() if policy.output else "")
+    retry_in_s, limit = retry_of(attempt, step, result)
+    spawn = result.spawn
+    return EndTry(
+        step.no, attempt.try_no, result.outcome, result.output, result.patch, result.exit_code, result.error,
+        tolerated=tolerated or (spawn is not None and node.tolerate is not None and node.tolerate.failure),
+        marked=node.tolerate is not None and node.tolerate.mark_success and (tolerated or spawn is not None),
+        passed=result.outcome == "skipped" and node.tolerate is not None and node.tolerate.skipped,
+        retry_in_s=retry_in_s, retry_limit=limit,
+        again_in_s=await again_in_s(attempt, step, result) if node.repeat is not None else None,
+        ask=result.ask, children=spawn.children if spawn else None,
+        max_active=spawn.max_active if spawn else 0, parallel=spawn.parallel if spawn else False,
+    )  # fmt: skip
+
+
+def capture(attempt: Try, result: Result) -> Result:
+    """Fill in what the node wants as its output: captured stdout, failed steps' included."""
+    node = attempt.node
+    if node.output is None:
+        return result if attempt.graph.router == "rules" else msgspec.structs.replace(result, output=None)
+    if result.outcome == "skipped" or result.spawn is not None or result.ask is not None:
+        return result
+    if result.output is None and attempt.captures:
+        try:
+            return msgspec.structs.replace(result, output=attempt.captured())
+        except StepFailed as error:
+            return msgspec.structs.replace(result, outcome="failed", error=str(error))
+    return msgspec.structs.replace(result, output=(result.output or "").strip())
+
+
+def retry_of(attempt: Try, step: Step, result: Result) -> tuple[float | None, int]:
+    """How long to wait before a further try, and how many further tries there may be; None = no retry applies."""
+    policy = attempt.node.retry
+    if policy is None or (result.outcome not in NOT_SUCCESS and result.spawn is None):
+        return None, 0
+    try:
+        rule = settle_retry(policy, attempt.variables)
+    except Invalid:
+        return None, 0
+    if result.spawn is None and not may_retry(rule, step.retries, result.exit_code):
+        return None, 0
+    return retry_delay_s(rule, step.retries), int(rule.limit)
+
+
+async def again_in_s(attempt: Try, step: Step, result: Result) -> float | None:
+    """When a repeating step takes its next turn; None = it does not."""
+    policy = attempt.node.repeat
+    if policy is None or result.outcome in ("skipped", "cancelled", "timed_out"):
+        return None
+    held = None
+    if policy.condition is not None:
+        held, _ = await holds(policy.condition, attempt.variables, attempt.probe)
+    done = step.passes + 1
+    again = may_repeat(policy, done, result.outcome == "succeeded", result.exit_code, held)
+    return repeat_delay_s(policy, step.passes) if again else None
+
+
+class PrepareRun(PlainJob):
+    """The first job of a run: parameters, environment, conditions."""
+
+    name = "prepare_run"
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+
+    async def carry_out(self, job: Job) -> Any:
+        state = await self._shop.load(job)
+        if state is None or state.prepared:
+            return None
+        return await resolve(self._shop, state)
+
+    def broke(self, job: Job, error: Exception) -> Any:
+        return Resolved(error=f"{type(error).__name__}: {error}")
+
+
+class RunDue(PlainJob):
+    """The run's time-out."""
+
+    name = "run_due"
+
+    def carry_out(self, job: Job) -> Any:
+        return TimeOutRun(job.body["round"])
+
+
+class AskDue(PlainJob):
+    """Nobody answered in time."""
+
+    name = "ask_due"
+
+    def carry_out(self, job: Job) -> Any:
+        return TimeOutAsk(job.body["no"], job.body["until"])
+
+
+class TellParent(PlainJob):
+    """A child's end reaches its parent as a command of its own."""
+
+    name = "tell_parent"
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+
+    async def carry_out(self, job: Job) -> Any:
+        state = await self._shop.load(job)
+        if state is None or state.parent is None or state.status != "ended":
+            return None
+        parent = state.parent
+        error = "" if state.outcome in ("succeeded", "partial") else f"child run {state.name} {state.outcome}"
+        told = EndChild(
+            parent.no, parent.index, parent.round, state.run, state.outcome or "failed", run_outputs(state), error
+        )
+        try:
+            await self._shop.engine.submit(Command(f"run:{parent.run}", told, state.scope))
+        except (Refused, NotFound):
+            return None
+        return None
+
+
+class StartChild(PlainJob):
+    """Starts one run under a step, or finds the one an earlier round started: kept if it went well, reopened if not."""
+
+    name = "start_child"
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+
+    async def carry_out(self, job: Job) -> Any:
+        state = await self._shop.load(job)
+        no, index = job.body["no"], job.body["index"]
+        step = state.steps.get(no) if state is not None else None
+        if state is None or step is None or step.children is None or job.body["round"] != state.round:
+            return None
+        child = step.children.specs[index]
+        parent = Parent(state.run, state.round, no, index)
+        engine, scope = self._shop.engine, state.scope
+        try:
+            earlier = await self._shop.child_run(state, child.key)
+            if earlier is None:
+                start = StartRun(
+                    child.graph, child.name, state.surface, child.key, child.params, "child",
+                    parent=parent, root=state.root, depth=state.depth + 1, labels=state.labels,
+                )  # fmt: skip
+                key = f"child:{state.run}:{state.round}:{no}:{index}:{step.try_no}"
+                await engine.submit(Command(f"run:{uuid7()}", start, scope, key=key))
+                return None
+            run, known = earlier
+            if known.status != "ended":
+                return None
+            if known.outcome in ("succeeded", "partial"):
+                return EndChild(no, index, state.round, run, known.outcome, run_outputs(known))
+            await engine.submit(Command(f"run:{run}", ReopenRun(parent=parent), scope))
+        except AstrariumError as error:
+            return EndChild(no, index, state.round, outcome="failed", error=error.message)
+        return None
+
+    def broke(self, job: Job, error: Exception) -> Any:
+        return EndChild(job.body["no"], job.body["index"], job.body["round"], outcome="broken", error=str(error))
+
+
+class StopChildren(PlainJob):
+    """A stopped run's children stop too."""
+
+    name = "stop_children"
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+
+    async def carry_out(self, job: Job) -> Any:
+        run = job.stream.partition(":")[2]
+        body = job.body
+        order = StopRun(body["outcome"], "parent_stopped", body["mode"], body["grace_s"])
+        state = await self._shop.load(job)
+        if state is None:
+            return None
+        for child in await self._shop.live_children(run):
+            try:
+                await self._shop.engine.submit(Command(f"run:{child}", order, state.scope))
+            except Refused:
+                continue  # it ended meanwhile
+        return None
+
+
+def run_jobs(shop: Workshop) -> list[Any]:
+    """Every kind of job a run may owe."""
+    return [RunStep(shop), PrepareRun(shop), RunDue(), AskDue(), TellParent(shop), StartChild(shop), StopChildren(shop)]
+

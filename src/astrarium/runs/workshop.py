@@ -1,0 +1,223 @@
+"""What the jobs of runs share: the step types, where processes live, where logs go, and which tries execute now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..errors import Invalid, Problem
+from ..kernel.engine import Engine
+from ..kernel.types import Job
+from ..spec.graph import Graph, Node
+from ..store.log import run_folder, try_file
+from .context import Try
+from .message import RunStopping
+from .ports import Caller, Definitions, Executor, Exit, ProcessSpec
+from .ports import Step as StepKind
+from .state import Definition, RunState, Step
+
+BACKTICK_LIMIT_BYTES = 1024 * 1024
+
+
+def step_file(round_no: int, name: str) -> str:
+    """The step's part of its log files' names: tries count anew in each round."""
+    return name if round_no == 1 else f"{name}.r{round_no}"
+
+
+class Workshop:
+    """`steps` are the registered step types by kind; `folder` holds logs and scratch folders."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        steps: Mapping[str, StepKind],
+        executor: Executor,
+        caller: Caller,
+        folder: Path,
+        definitions: Definitions,
+        *,
+        max_log_bytes: int = 0,
+    ) -> None:
+        self.engine = engine
+        self.steps = steps
+        self.executor = executor
+        self.caller = caller
+        self.folder = folder
+        self.definitions = definitions
+        self.max_log_bytes = max_log_bytes
+        self.worker = engine.worker
+        self._tries: dict[str, dict[int, Try]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        engine.registry.listen(RunStopping, self._stopping)
+
+    # -- runs and steps -----------------------------------------------------------------------------------------------
+
+    def find(self, job: Job) -> tuple[RunState, Step] | None:
+        """A job's run and step, as the engine holds them."""
+        hot = self.engine.memory.hot.get(job.stream)
+        if hot is None:
+            return None
+        step = hot.state.steps.get(job.body["no"])
+        return (hot.state, step) if step is not None else None
+
+    async def load(self, job: Job) -> RunState | None:
+        hot = self.engine.memory.hot.get(job.stream)
+        if hot is not None:
+            return hot.state  # type: ignore[no-any-return]
+        return await self.engine.state(job.stream, await self.engine.scope_of(job))
+
+    def kind_of(self, node: Node) -> StepKind:
+        kind = self.steps.get(node.kind)
+        if kind is None:
+            raise Invalid(
+                f"step {node.name!r} is of type {node.kind!r}, which is not installed here",
+                hint=f"installed: {', '.join(sorted(self.steps))}",
+            )
+        return kind
+
+    def params_of(self, definition: Definition, node: int) -> Any:
+        """A node's parameters as its step type's model, converted once per definition. Raises `Invalid`."""
+        found = definition.params.get(node)
+        if found is None:
+            found = definition.params[node] = convert_params(self.kind_of(definition.nodes[node]), definition.nodes[node])
+        return found
+
+    def plain(self, definition: Definition, node: int) -> tuple[StepKind, Any] | None:
+        """The step type and parameters of a node that needs nothing around its call: no processes, templates or policies."""
+        if node in definition.plain:
+            known: tuple[StepKind, Any] | None = definition.plain[node]
+            return known
+        shown = definition.nodes[node]
+        kind = self.kind_of(shown)
+        bare = not (shown.when or shown.retry or shown.repeat or shown.tolerate or shown.timeout_s or shown.env)
+        direct = bare and not kind.captures and not inspect.iscoroutinefunction(kind.run)
+        found = (kind, self.params_of(definition, node)) if direct else None
+        definition.plain[node] = found
+        return found
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def run_folder(self, state: RunState) -> Path:
+        return run_folder(self.folder / "logs", state.run, state.created_at)
+
+    def log_paths(self, state: RunState, step: Step, try_no: int) -> tuple[Path, Path]:
+        """Where a try's stdout and stderr go."""
+        folder, name = self.run_folder(state), state.known.nodes[step.node].name
+        number = step_file(step.round, name)
+        return try_file(folder, number, try_no, "out"), try_file(folder, number, try_no, "err")
+
+    def run_log_path(self, state: RunState) -> Path:
+        return self.run_folder(state) / "run.log"
+
+    def handler_outcome(self, state: RunState) -> str:
+        """The outcome handlers are told: the one of the main phase."""
+        return state.known.router.verdict(state.memo) or "failed"
+
+    def scratch(self, state: RunState) -> Path:
+        """The working folder of a run whose definition has none."""
+        return self.folder / "work" / state.run
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    async def backtick(self, command: str, env: Mapping[str, str], cwd: Path) -> str:
+        """What a command prints, trimmed. `Invalid` when it fails."""
+        code, printed = await self.probe(command, env, cwd)
+        if code:
+            raise Invalid(f"`{command}` failed with exit code {code}: {printed[-500:]}", code="backtick_failed")
+        return printed
+
+    async def probe(self, command: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str]:
+        """Exit code and trimmed output (what it said on stderr, when it fails and printed nothing) of a command."""
+        with tempfile.TemporaryDirectory(prefix="astrarium-") as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            ended = await self._run_shell(command, env, cwd, out, err)
+            printed = read_start(out)
+            return ended.code, printed if printed or not ended.code else read_start(err)
+
+    async def _run_shell(self, command: str, env: Mapping[str, str], cwd: Path, out: Path, err: Path) -> Exit:
+        place = cwd if cwd.is_dir() else Path("/")
+        running = await self.executor.start(ProcessSpec(("sh", "-c", command), env, place, out, err))
+        return await running.wait()
+
+    # -- tries that execute -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def executing(self, run: str, no: int, attempt: Try) -> Iterator[None]:
+        """The try is known while it executes, so that it can be stopped."""
+        self._tries.setdefault(run, {})[no] = attempt
+        state = self.engine.memory.hot.get(f"run:{run}")
+        if state is not None and state.state.status == "stopping" and attempt.node.phase in ("main", "init"):
+            attempt.stop("stopped", state.state.stop_grace_s)
+        try:
+            yield
+        finally:
+            left = self._tries[run]
+            del left[no]
+            if not left:
+                del self._tries[run]
+
+    def _stopping(self, stream: str, event: RunStopping) -> None:
+        for attempt in list(self._tries.get(stream.partition(":")[2], {}).values()):
+            attempt.stop("stopped", event.grace_s, event.mode == "cooperative")
+
+    def stop_all(self, why: str, grace_s: float) -> None:
+        """The server stops: every try ends now."""
+        for tries in list(self._tries.values()):
+            for attempt in list(tries.values()):
+                attempt.stop(why, grace_s)
+
+    def spawn_task(self, work: Any) -> None:
+        """Start something nobody waits for; it is kept until it is done."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- children -----------------------------------------------------------------------------------------------------
+
+    async def child_run(self, state: RunState, key: str) -> tuple[str, RunState] | None:
+        """The run an earlier round started under this key."""
+        rows = await self.engine.store.read("SELECT id FROM runs WHERE parent_run = ? AND alias = ?", (state.run, key))
+        if not rows:
+            return None
+        child = await self.engine.state(f"run:{rows[0][0]}", state.scope)
+        return (rows[0][0], child) if child is not None else None
+
+    async def live_children(self, run: str) -> list[str]:
+        rows = await self.engine.store.read("SELECT id FROM runs WHERE parent_run = ? AND status <> 'ended'", (run,))
+        return [row[0] for row in rows]
+
+
+def read_start(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(BACKTICK_LIMIT_BYTES).decode("utf-8", "replace").strip()
+
+
+def convert_params(kind: StepKind, node: Node) -> Any:
+    try:
+        return msgspec.convert(node.params, kind.Params)
+    except msgspec.ValidationError as error:
+        problem = Problem(str(error), path=node.name)
+        raise Invalid(f"step {node.name!r} ({node.kind}): {error}", [problem]) from None
+
+
+def check_graph(graph: Graph, steps: Mapping[str, StepKind]) -> None:
+    """Refuse a graph with step types that are not installed, or whose parameters do not fit. Raises `Invalid` with all problems."""
+    problems: list[Problem] = []
+    for node in graph.nodes:
+        kind = steps.get(node.kind)
+        if kind is None:
+            problems.append(Problem(f"step type {node.kind!r} is not installed", path=node.name))
+            continue
+        try:
+            msgspec.convert(node.params, kind.Params)
+        except msgspec.ValidationError as error:
+            problems.append(Problem(str(error), path=node.name))
+    if problems:
+        raise Invalid(str(problems[0]), problems)

@@ -1,0 +1,175 @@
+"""One process's engine, store, step types and executors: what the server and `astrarium run` share.
+
+A worker has an id of its own in the store. It enlists, kills what dead workers of this host left running, takes their jobs over,
+and works until it is closed or fenced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from .config import Settings
+from .errors import AstrariumError, NotFound, Unavailable
+from .kernel.audit import AuditLog
+from .kernel.clock import SystemClock
+from .kernel.engine import Engine
+from .kernel.ports import Fenced, Store
+from .kernel.registry import Registry
+from .runs.ports import Caller, Definitions, Executor, Step
+from .runs.run import RunMachine
+from .runs.state import decode_definition
+from .runs.work import run_jobs
+from .runs.workshop import Workshop
+from .spec.graph import Graph
+from .spec.ids import uuid7
+from .store.sqlite import SqliteStore
+
+log = logging.getLogger("astrarium.worker")
+STEPS_GROUP = "astrarium.steps"
+EXECUTORS_GROUP = "astrarium.executors"
+CALLERS_GROUP = "astrarium.callers"
+STOP_GRACE_S = 5.0
+
+
+def load_steps() -> dict[str, Step]:
+    """Every installed step type by kind, built-in or a stranger's: all come through the entry points."""
+    found = {entry.name: entry.load() for entry in entry_points(group=STEPS_GROUP)}
+    if not found:
+        raise Unavailable("no step types are installed", hint="reinstall astrarium: its entry points are missing")
+    return found
+
+
+def boot_id() -> str:
+    """Tells one start of this machine from another; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def load_plugin(group: str, name: str) -> Any:
+    for entry in entry_points(group=group, name=name):
+        return entry.load()
+    raise Unavailable(f"{group} has no {name!r}", hint="reinstall astrarium: its entry points are missing")
+
+
+async def no_definitions(name: str, calling: Graph) -> tuple[str, Graph]:
+    """For a worker without a catalogue: only definitions within the calling document exist, and those it does not know."""
+    raise NotFound(f"there is no DAG {name!r}")
+
+
+def open_store(settings: Settings, registry: Registry) -> Store:
+    """The store the settings name: a PostgreSQL URL, or the embedded database of the data folder."""
+    if not settings.database_url:
+        return SqliteStore(
+            settings.data_dir / "astrarium.db", tables=registry.tables, synchronous=settings.synchronous
+        )
+    try:
+        module = import_module("astrarium.store.postgres")  # by name: its driver is an extra
+    except ImportError as error:
+        raise Unavailable(
+            f"PostgreSQL needs the package {error.name}", hint="install astrarium with its extra: astrarium[postgres]"
+        ) from None
+    store: Store = module.PostgresStore(settings.database_url, tables=registry.tables)
+    return store
+
+
+class Worker:
+    """Made by `open`; `engine` takes commands until `close`."""
+
+    def __init__(self, settings: Settings, registry: Registry, store: Store) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.store = store
+        self.id = uuid7()
+        self.engine = Engine(store, registry, SystemClock(), self.id, hot_limit=settings.hot_runs)
+        self.steps = load_steps()
+        self.executor: Executor
+        self.caller: Caller
+        self.shop: Workshop
+        self._beat: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, *, definitions: Definitions | None = None, registry: Registry | None = None
+    ) -> Worker:
+        """Open the store, recover, and start working. Raises `Unavailable` with a clear sentence when the store cannot be used."""
+        registry = registry if registry is not None else Registry()
+        registry.add_machine(RunMachine())
+        registry.add_machine(AuditLog())
+        registry.add_thing("graph", decode_definition)
+        store = open_store(settings, registry)
+        worker = cls(settings, registry, store)
+        await store.open()
+        try:
+            await worker._start(definitions or no_definitions)
+        except BaseException:
+            await store.close()
+            raise
+        return worker
+
+    async def _start(self, definitions: Definitions) -> None:
+        settings = self.settings
+        spawned = settings.data_dir / "spawned"
+        spawned.mkdir(mode=0o700, parents=True, exist_ok=True)
+        local: type[Executor] = load_plugin(EXECUTORS_GROUP, "local")
+        await self.store.enlist(self.id, socket.gethostname(), os.getpid(), boot_id(), settings.lease_s)
+        await self._kill_leftovers(local, spawned)
+        self.executor = local.open(self.id, spawned)
+        self.caller = load_plugin(CALLERS_GROUP, "python")(self.executor, settings.max_python_workers)
+        self.shop = Workshop(
+            self.engine, self.steps, self.executor, self.caller, settings.data_dir, definitions,
+            max_log_bytes=settings.log_max_bytes,
+        )  # fmt: skip
+        for kind in run_jobs(self.shop):
+            self.registry.add_kind(kind)
+        await self.engine.start()
+        await self.engine.jobs.start_working({"process": settings.max_processes, "python": settings.max_python_workers})
+        await self.engine.jobs.take_over()
+        self._beat = asyncio.create_task(self._beat_loop(), name="astrarium-lease")
+
+    async def _kill_leftovers(self, local: type[Executor], spawned: Path) -> None:
+        """Processes of this host's dead workers end before their steps are judged."""
+        ended = [row[0] for row in await self.store.read("SELECT id FROM workers WHERE ended = 1")]
+        count = await asyncio.to_thread(local.recover, ended, spawned)
+        if count:
+            log.warning("killed %d processes a dead server left running", count)
+
+    async def _beat_loop(self) -> None:
+        """Renew the lease; take over what dead workers left. Only a shared store has others."""
+        if not self.store.shared:
+            return
+        while True:
+            await asyncio.sleep(self.settings.lease_s / 3)
+            try:
+                await self.store.renew(self.id, self.settings.lease_s)
+                await self.engine.jobs.take_over()
+                self.engine.jobs.look()
+            except Fenced:
+                log.error("this server's lease was taken over: stopping what it runs")
+                self.shop.stop_all("server_stop", 0.0)
+                self.engine.fenced.set()
+                return
+            except AstrariumError as error:
+                log.warning("the lease could not be renewed: %s", error)
+
+    async def close(self, drain_s: float | None = None) -> None:
+        """Stop accepting, let running tries finish for `drain_s` seconds (None = the settings'), stop the rest, leave nothing running."""
+        drain = self.settings.drain_timeout_s if drain_s is None else drain_s
+        if not await self.engine.jobs.drain(drain):
+            self.shop.stop_all("server_stop", STOP_GRACE_S)
+            await self.engine.jobs.drain(STOP_GRACE_S + 2)
+        if self._beat is not None:
+            self._beat.cancel()
+        await self.caller.close(1.0)
+        await self.executor.close(1.0)
+        await self.engine.close()
+        await self.store.retire(self.id)
+        await self.store.close()
