@@ -126,7 +126,7 @@ class Worker:
         self.caller = load_plugin(CALLERS_GROUP, "python")(self.executor, settings.max_python_workers)
         self.shop = Workshop(
             self.engine, self.steps, self.executor, self.caller, settings.data_dir, definitions,
-            max_log_bytes=settings.log_max_bytes,
+            max_log_bytes=settings.log_max_bytes, default_shell=settings.default_shell,
         )  # fmt: skip
         for kind in run_jobs(self.shop):
             self.registry.add_kind(kind)
@@ -137,7 +137,7 @@ class Worker:
 
     async def _kill_leftovers(self, local: type[Executor], spawned: Path) -> None:
         """Processes of this host's dead workers end before their steps are judged."""
-        ended = [row[0] for row in await self.store.read("SELECT id FROM workers WHERE ended = 1")]
+        ended = [row[0] for row in await self.store.read("SELECT id FROM workers WHERE ended > 0")]
         count = await asyncio.to_thread(local.recover, ended, spawned)
         if count:
             log.warning("killed %d processes a dead server left running", count)

@@ -237,6 +237,11 @@ class StoreContract:
     async def test_a_wrong_statement_is_a_bug(self, store: Store) -> None:
         with pytest.raises(Bug):
             await store.read("SELECT nothing FROM nowhere")
+        with pytest.raises(Bug):
+            await store.read("SELECT id FROM jobs WHERE id = ?", ("a", "b"))
+        with pytest.raises(Bug):
+            await store.write(jobs((*job("a")[:5], 2**63, *job("a")[6:])), "w1")
+        assert await store.read("SELECT id FROM jobs") == []
 
     # -- the log ------------------------------------------------------------------------------------------------------
 

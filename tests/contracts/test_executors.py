@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -19,14 +18,6 @@ class TestLocal(ExecutorContract):
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Executor:
         return LocalExecutor(server=f"test-{tmp_path.name}-{os.getpid()}", journal=SpawnJournal(tmp_path / "spawns"))
-
-
-class TestLocalUnderUvloop(TestLocal):
-    """The server's loop."""
-
-    @pytest.fixture
-    def event_loop_policy(self) -> asyncio.AbstractEventLoopPolicy:
-        return pytest.importorskip("uvloop").EventLoopPolicy()
 
 
 class TestLocalWithoutPidfd(ExecutorContract):

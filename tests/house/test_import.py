@@ -23,6 +23,7 @@ IMPURE_NAMES = {"astrarium.spec.ids.uuid7"}
 
 BROAD_EXCEPT = (
     "worker.py",
+    "plugins/executors/python_worker.py",
     "kernel/loops.py",
     "kernel/loop.py",
     "kernel/jobs.py",

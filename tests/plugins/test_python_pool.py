@@ -292,3 +292,5 @@ async def test_closing_ends_calls_that_run(shop: Workshop, tmp_path: Path) -> No
         await shop.pool.close(5)
         with pytest.raises(StepFailed, match=f"exit code {128 + signal.SIGTERM}"):
             await calling
+        with pytest.raises(StepFailed, match="the server is stopping"):
+            await shop.call("count")

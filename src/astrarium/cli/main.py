@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .. import __version__
 from ..errors import AstrariumError, Invalid
 
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -1,4 +1,4 @@
-"""Reading runs where they are kept. Reading needs neither the server nor its lock: a live server's database can be read beside it."""
+"""Reading runs where they are kept. That needs neither the server nor its lock: a live server's database is read beside it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ Read = Callable[[str, Sequence[Any]], Awaitable[list[tuple[Any, ...]]]]
 DATABASE = "astrarium.db"
 LATEST = "latest"
 MOST_CHILDREN = 1000
+STATUS = "CASE status WHEN 'ended' THEN outcome ELSE status END"
 RUN_COLUMNS = (
-    "alias, name, CASE status WHEN 'ended' THEN outcome ELSE status END, id, reason, waiting, round, params, trigger, graph,"
-    " created_at, began_at, ended_at, outputs"
+    f"alias, name, {STATUS}, id, reason, waiting, round, params, trigger, graph, created_at, began_at, ended_at, outputs"
 )
-STEP_COLUMNS = "node, status, outcome, partial, no, tolerated, tries, passes, exit_code, error, output, started_at, ended_at, round"
+STEP_COLUMNS = (
+    "node, status, outcome, partial, no, tolerated, tries, passes, exit_code, error, output, started_at, ended_at, round"
+)
 KEPT = frozenset({"succeeded", "skipped", "partial"})
 """Steps a retry does not run again."""
 
@@ -45,10 +47,16 @@ class Source:
             args.append("%" + _literal(name.lower()) + "%")
         if statuses:
             marks = ", ".join("?" * len(statuses))
-            where.append(f"CASE status WHEN 'ended' THEN outcome ELSE status END IN ({marks})")
+            where.append(f"{STATUS} IN ({marks})")
             args += statuses
         sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(where)} ORDER BY created_at DESC, id DESC LIMIT {int(limit)}"
         return [_run(row) for row in await self._read(sql, args)]
+
+    async def newest(self) -> dict[str, RunView]:
+        """The newest run of each DAG, by the DAG's name."""
+        newest = "SELECT max(id) FROM runs WHERE parent_run = '' GROUP BY name"  # ids grow with time
+        sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({newest})"
+        return {row[1]: _run(row) for row in await self._read(sql, ())}
 
     async def find(self, reference: str) -> RunView:
         """The run a person means: `latest`, an id, the name of a DAG (its newest run), or the beginning of an id.

@@ -49,6 +49,7 @@ class Jobs:
         self._starting: dict[str, Carried] = {}
         self._running: dict[str, Carried] = {}
         self._accepting = False
+        self._left = False
         self._due_at = 0
         self._due_timer: Timer | None = None
         self._look = asyncio.Event()
@@ -75,6 +76,7 @@ class Jobs:
             self._starting[job.id] = carried
             return True
         if self._engine.store.shared and len(line) >= SHARED_LINE * self.places.get(place, 1):
+            self._left = True
             return False
         line[job.id] = carried
         return True
@@ -126,7 +128,7 @@ class Jobs:
 
     def _report(self, carried: Carried, body: Any) -> None:
         """The job's own work is over: its place is free, its result becomes a command."""
-        if self._running.pop(carried.job.id, None) is not None:
+        if self._running.pop(carried.job.id, None) is not None and carried.place:
             self._leave(carried)
             self._next(carried.place)
         if body is None:
@@ -165,7 +167,8 @@ class Jobs:
             _, carried = line.popitem(last=False)
             self._used[place] = self._used.get(place, 0) + 1
             self._claim(carried)
-        if not line:
+        if self._left and not line:
+            self._left = False
             self.look()
 
     def _claim(self, carried: Carried) -> None:

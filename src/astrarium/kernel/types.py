@@ -151,8 +151,8 @@ class Column(msgspec.Struct, frozen=True):
     kind: str = "text"
 
 
-class Table(msgspec.Struct, frozen=True):
-    """A row table: readers query it, only the engine writes it. `key` columns come first in `columns`."""
+class Table(msgspec.Struct, frozen=True, eq=False):
+    """A row table: readers query it, only the engine writes it. `key` columns come first in `columns`. Compared by identity."""
 
     name: str
     key: tuple[str, ...]
@@ -161,9 +161,6 @@ class Table(msgspec.Struct, frozen=True):
     @property
     def has_bytes(self) -> bool:
         return any(column.kind == "bytes" for column in self.columns)
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
 
 def table(name: str, key: str, columns: str) -> Table:

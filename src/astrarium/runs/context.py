@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SERVER_NAMES = ("PATH", "HOME", "USER", "SHELL", "TMPDIR", "TERM", "EDITOR", "VISUAL", "LANG", "TZ", "LD_LIBRARY_PATH")
 SERVER_PREFIXES = ("LC_", "XDG_", "DAGU_", "DAG_")
 TIMED_OUT_CODE = 124
+NOWHERE = Path()
+"""Where a try's folder and files lie before it has settled."""
 STATUS_LABELS = {"succeeded": "succeeded", "partial": "partially_succeeded", "cancelled": "aborted", "rejected": "rejected"}
 
 
@@ -58,12 +60,14 @@ def read_secrets(references: tuple[dict[str, Any], ...], base_dir: str) -> dict[
     return found
 
 
-def run_environment(state: RunState) -> dict[str, str]:
+def run_environment(state: RunState, default_shell: str) -> dict[str, str]:
     """The environment all steps of a run share, without secrets and outputs."""
     resolved = state.resolved
     env = server_environment()
     env.update(resolved.env)
     env.update((name, value) for name, value in resolved.params if name)
+    if default_shell:
+        env["ASTRARIUM_DEFAULT_SHELL"] = default_shell
     env["DAG_NAME"] = state.name
     env["DAG_RUN_ID"] = state.alias
     env["DAGU_PARAMS_JSON"] = resolved.params_json or "{}"
@@ -91,14 +95,15 @@ class Try:
         self.node: Node = state.known.nodes[step.node]
         self.try_no = step.try_no
         self.pass_no = step.passes
-        self.stopping = asyncio.Event()
         self.ended_by = ""
         """Why it was ended from outside: stopped, timed_out, server_stop; empty = it was not."""
-        self.workdir = Path()
-        self.stdout = Path()
-        self.stderr = Path()
+        self.workdir = self.stdout = self.stderr = NOWHERE
         self.max_log_bytes = 0
         self.redact: tuple[str, ...] = ()
+
+    @cached_property
+    def stopping(self) -> asyncio.Event:
+        return asyncio.Event()
 
     @property
     def executor(self) -> Executor:
@@ -128,7 +133,7 @@ class Try:
     @cached_property
     def base_env(self) -> dict[str, str]:
         """The environment before the step's own variables."""
-        env = run_environment(self._state)
+        env = run_environment(self._state, self._shop.default_shell)
         env.update(self.secrets)
         env["DAG_RUN_STEP_NAME"] = self.node.name
         env["DAG_RUN_LOG_FILE"] = str(self._shop.run_log_path(self._state))
@@ -218,14 +223,16 @@ class Try:
         self.workdir.mkdir(parents=True, exist_ok=True)
         self.stdout, self.stderr = shop.log_paths(state, self._step, self.try_no)
         self.stdout.parent.mkdir(parents=True, exist_ok=True)
+        self.max_log_bytes = shop.max_log_bytes
         if node.stdout:
             self.stdout = await self._redirected(node.stdout)
         if node.stderr:
             self.stderr = await self._redirected(node.stderr)
+        if node.stdout or node.stderr:
+            self.max_log_bytes = 0  # a file of the user's own is never cut
         elif self.graph.merge_output:
             self.stderr = self.stdout
         self._log_offset = self.stdout.stat().st_size if self.stdout.exists() else 0
-        self.max_log_bytes = shop.max_log_bytes
 
     async def _redirected(self, template: str) -> Path:
         path = Path(self.workdir, os.path.expanduser(await self.expand(template)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -107,10 +107,18 @@ def begin(definition: Definition, memo: Any, document: dict[str, Any], prepare: 
     return [RunBegan(tuple(moves)), *closing(moves)]
 
 
-def closing(moves: list[MoveOn] | tuple[MoveOn, ...]) -> Events:
-    """A `Close` among the moves ends the run in the same decision."""
+def closing(moves: Sequence[MoveOn], state: RunState | None = None) -> Events:
+    """A `Close` among the moves ends the run in the same decision, and with it what still runs to tell of a wait."""
     last = moves[-1] if moves else None
-    return [RunEnded(last.outcome, last.reason)] if isinstance(last, Close) else []
+    if not isinstance(last, Close):
+        return []
+    tellers = [step for step in state.steps.values() if is_teller(state, step)] if state is not None else []
+    return [*(StepEnded(step.no, "cancelled") for step in tellers), RunEnded(last.outcome, last.reason)]
+
+
+def is_teller(state: RunState, step: Step) -> bool:
+    """Whether an open step only tells people of a wait: nothing waits for it."""
+    return step.status not in ("done", "idle") and state.known.nodes[step.node].phase == "on_wait"
 
 
 def fork_run(state: RunState, command: ForkRun, facts: Facts) -> Events:
@@ -197,7 +205,7 @@ def end_step(state: RunState, step: Step, end: StepEnded) -> Events:
     moves = state.known.router.advance(state.known.plan, state.memo, ended, document)
     events: Events = [msgspec.structs.replace(end, moves=tuple(moves)) if moves else end]
     if moves:
-        events.extend(closing(moves))
+        events.extend(closing(moves, state))
     if state.status == "pausing" and len(events) == 1:
         events.extend(resting(state, step))
     return events
@@ -335,18 +343,19 @@ def stop_steps(state: RunState, stopping: RunStopping) -> Events:
     router, plan = state.known.router, state.known.plan
     memo = router.load(plan, router.dump(state.memo))
     router.fold_stop(plan, memo, stopping.outcome, stopping.reason)
-    idle = [step for step in state.steps.values() if step.status in ("ready", "offered", "delayed", "asking")]
-    held = [step for step in state.steps.values() if step.status in ("running", "parent")]
+    open_ = [step for step in state.steps.values() if step.status not in ("done", "idle") and not is_teller(state, step)]
+    idle = [step for step in open_ if step.status not in ("running", "parent")]
+    held = [step for step in open_ if step.status in ("running", "parent")]
     if not idle and not held:
         moves = router.stop(plan, memo, stopping.outcome, stopping.reason)
-        return [msgspec.structs.replace(stopping, moves=tuple(moves)), *closing(moves)]
+        return [msgspec.structs.replace(stopping, moves=tuple(moves)), *closing(moves, state)]
     events: Events = [stopping]
     for step in idle:
         ended = Ended(step.node, step.no, "cancelled")
         moves = router.advance(plan, memo, ended, state.document)
         router.fold(plan, memo, ended, moves)
         events.append(StepEnded(step.no, "cancelled", tuple(moves)))
-        events.extend(closing(moves))
+        events.extend(closing(moves, state))
     return events
 
 

@@ -274,9 +274,9 @@ def on_reopened(state: RunState, event: RunReopened, at: int) -> None:
 
 def on_marked(state: RunState, event: StepMarked, at: int) -> None:
     definition = state.known
-    node = event.no
-    definition.router.mark(definition.plan, state.memo, node, event.outcome)
     step = state.steps.get(event.no)
+    node = step.node if step is not None else event.no
+    definition.router.mark(definition.plan, state.memo, node, event.outcome)
     if step is None:
         step = state.steps[event.no] = Step(event.no, node, "idle", round=state.round)
     step.outcome = event.outcome

@@ -157,8 +157,9 @@ class TryContext(Protocol):
     stderr: Path
     redact: tuple[str, ...]
     max_log_bytes: int
-    stopping: asyncio.Event
-    """Set when the run or step is being stopped; processes started through `run_process` are signalled without the step's help."""
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set when the run or step is being stopped; processes started through `run_process` are signalled without the step's help."""
 
     @property
     def env(self) -> Mapping[str, str]:

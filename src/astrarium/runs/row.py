@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..kernel.types import Row, table
+from ..spec.graph import Output
 from .fold import as_json
 from .state import RunState, Step
 
@@ -31,15 +32,23 @@ def shown_status(state: RunState) -> tuple[str, str]:
     return state.status, "slot" if state.status == "queued" and state.queue else ""
 
 
-def run_outputs(state: RunState) -> dict[str, str]:
-    """The run's outputs under their keys, in the order the steps ended; of the same key the last wins."""
-    found: dict[str, str] = {}
+def ended_outputs(state: RunState) -> Iterator[tuple[Output, str]]:
+    """What the steps that want an output made, in the order they ended."""
     ended = [step for step in state.steps.values() if step.output is not None and step.status == "done"]
     for step in sorted(ended, key=lambda step: step.ended_at):
         wanted = state.known.nodes[step.node].output
-        if wanted is not None and not wanted.omit:
-            found[wanted.key or wanted.name] = step.output or ""
-    return found
+        if wanted is not None:
+            yield wanted, step.output or ""
+
+
+def run_outputs(state: RunState) -> dict[str, str]:
+    """The run's outputs under their keys; of the same key the last wins."""
+    return {wanted.key or wanted.name: value for wanted, value in ended_outputs(state) if not wanted.omit}
+
+
+def output_variables(state: RunState) -> dict[str, str]:
+    """The outputs under the names of their variables: what a parent run sees."""
+    return {wanted.name: value for wanted, value in ended_outputs(state)}
 
 
 def run_row(state: RunState) -> tuple[Any, ...]:

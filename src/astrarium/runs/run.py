@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import Bug
 from ..kernel.machine import Machine, Move
@@ -15,7 +15,7 @@ from . import message as m
 from .decide import DECISIONS, active_slot, alias_slot, queue_slot
 from .fold import FOLDS
 from .row import RUNS, STEPS, run_row, step_row
-from .state import RunState, dump_graph, dump_state, load_state
+from .state import RunState, StepStatus, dump_graph, dump_state, load_state
 
 RUN = "run"
 STEP = "step"
@@ -46,6 +46,7 @@ TABLE = (
     Move(STEP, OPEN_STEP, ENDS, m.StepEnded, ("step done",)),
     Move(STEP, ("step none", "step idle", "step done"), (m.MarkStep,), m.StepMarked, ("step done", "step idle")),
 )
+STEP_STATUS = {status: f"step {status}" for status in get_args(StepStatus)}
 STEP_EVENTS = frozenset(move.gives for move in TABLE if move.subject == STEP)
 
 
@@ -95,10 +96,12 @@ class RunMachine(Machine[RunState]):
         """A run may end with this command, and then gives its slots back."""
         if not state.surface:
             return NOTHING_NEEDED
-        slots = [active_slot(state.surface, state.name)]
-        if state.queue:
-            slots.append(queue_slot(state.queue))
-        return Needs(slots=tuple(slots))
+        if state.ending is None or len(state.ending.slots) != 1 + bool(state.queue):
+            slots = [active_slot(state.surface, state.name)]
+            if state.queue:
+                slots.append(queue_slot(state.queue))
+            state.ending = Needs(slots=tuple(slots))
+        return state.ending
 
     def decide(self, state: RunState, command: Any, facts: Facts) -> list[Any]:
         decision = DECISIONS.get(type(command))
@@ -113,7 +116,7 @@ class RunMachine(Machine[RunState]):
     def status(self, state: RunState, event: Any) -> str:
         if type(event) in STEP_EVENTS:
             step = state.steps.get(event.no)
-            return f"step {step.status}" if step is not None else "step none"
+            return STEP_STATUS[step.status] if step is not None else "step none"
         return state.status
 
     def evolve(self, state: RunState, event: Any, at: int) -> None:
@@ -242,9 +245,11 @@ def after_child_ended(state: RunState, event: m.ChildEnded, at: int) -> list[Eff
     return []
 
 
-def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> list[Effect]:
-    # A try's own job goes with the command that reported it; a step ended from outside may still have one.
-    return [JobDone(f"{state.run}/{event.no}")] if event.outcome in ("cancelled", "rejected", "succeeded") else []
+def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> Sequence[Effect]:
+    # A try's own job goes with the command that reported it; a step ended from outside, or by an answer, may still have one.
+    if event.outcome == "cancelled" or state.steps[event.no].ask is not None:
+        return [JobDone(f"{state.run}/{event.no}")]
+    return ()
 
 
 def after_stopping(state: RunState, event: m.RunStopping, at: int) -> list[Effect]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..kernel.types import Scope
+from ..kernel.types import Needs, Scope
 from ..spec.graph import Graph, Node, decode_graph
 from .message import Parent, Resolved
 from .ports import Ask, Child, StepOutcome
@@ -160,6 +160,7 @@ class RunState(Kept):
     fresh: list[int] = []
     touched: set[int] = set()
     run_touched: bool = False
+    ending: Needs | None = None
 
     @property
     def known(self) -> Definition:

@@ -19,7 +19,8 @@ from .decide import NOT_SUCCESS
 from .message import EndChild, EndTry, LoseTry, Parent, ReopenRun, Resolved, StartRun, StartTry, StopRun, TimeOutAsk, TimeOutRun
 from .ports import Result, StepFailed
 from .prepare import resolve
-from .row import run_outputs
+from .redact import redact
+from .row import output_variables
 from .state import RunState, Step
 from .workshop import Workshop
 
@@ -115,7 +116,7 @@ async def unmet_condition(attempt: Try, step: Step) -> str:
 async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
     """The facts only the try knows: its output, which policies apply, whether to go on."""
     node = attempt.node
-    result = capture(attempt, result)
+    result = masked(capture(attempt, result), attempt.redact)
     policy = node.tolerate
     tolerated = policy is not None and result.outcome in NOT_SUCCESS
     if tolerated and policy is not None:
@@ -132,6 +133,17 @@ async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
         ask=result.ask, children=spawn.children if spawn else None,
         max_active=spawn.max_active if spawn else 0, parallel=spawn.parallel if spawn else False,
     )  # fmt: skip
+
+
+def masked(result: Result, secrets: tuple[str, ...]) -> Result:
+    """Secrets never leave a try: not in its output, its error, or its patch."""
+    if not secrets:
+        return result
+    output = redact(result.output, secrets) if result.output is not None else None
+    patch = result.patch
+    if patch is not None:
+        patch = msgspec.json.decode(redact(msgspec.json.encode(patch).decode(), secrets))
+    return msgspec.structs.replace(result, output=output, error=redact(result.error, secrets), patch=patch)
 
 
 def capture(attempt: Try, result: Result) -> Result:
@@ -227,7 +239,7 @@ class TellParent(PlainJob):
         parent = state.parent
         error = "" if state.outcome in ("succeeded", "partial") else f"child run {state.name} {state.outcome}"
         told = EndChild(
-            parent.no, parent.index, parent.round, state.run, state.outcome or "failed", run_outputs(state), error
+            parent.no, parent.index, parent.round, state.run, state.outcome or "failed", output_variables(state), error
         )
         try:
             await self._shop.engine.submit(Command(f"run:{parent.run}", told, state.scope))
@@ -267,7 +279,7 @@ class StartChild(PlainJob):
             if known.status != "ended":
                 return None
             if known.outcome in ("succeeded", "partial"):
-                return EndChild(no, index, state.round, run, known.outcome, run_outputs(known))
+                return EndChild(no, index, state.round, run, known.outcome, output_variables(known))
             await engine.submit(Command(f"run:{run}", ReopenRun(parent=parent), scope))
         except AstrariumError as error:
             return EndChild(no, index, state.round, outcome="failed", error=error.message)

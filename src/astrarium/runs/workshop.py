@@ -18,7 +18,7 @@ from ..kernel.types import Job
 from ..spec.graph import Graph, Node
 from ..store.log import run_folder, try_file
 from .context import Try
-from .message import RunStopping
+from .message import RunEnded, RunStopping
 from .ports import Caller, Definitions, Executor, Exit, ProcessSpec
 from .ports import Step as StepKind
 from .state import Definition, RunState, Step
@@ -44,6 +44,7 @@ class Workshop:
         definitions: Definitions,
         *,
         max_log_bytes: int = 0,
+        default_shell: str = "",
     ) -> None:
         self.engine = engine
         self.steps = steps
@@ -52,10 +53,12 @@ class Workshop:
         self.folder = folder
         self.definitions = definitions
         self.max_log_bytes = max_log_bytes
+        self.default_shell = default_shell
         self.worker = engine.worker
         self._tries: dict[str, dict[int, Try]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         engine.registry.listen(RunStopping, self._stopping)
+        engine.registry.listen(RunEnded, self._ended)
 
     # -- runs and steps -----------------------------------------------------------------------------------------------
 
@@ -166,6 +169,10 @@ class Workshop:
     def _stopping(self, stream: str, event: RunStopping) -> None:
         for attempt in list(self._tries.get(stream.partition(":")[2], {}).values()):
             attempt.stop("stopped", event.grace_s, event.mode == "cooperative")
+
+    def _ended(self, stream: str, event: RunEnded) -> None:
+        for attempt in list(self._tries.get(stream.partition(":")[2], {}).values()):
+            attempt.stop("stopped", attempt.graph.stop_grace_s)
 
     def stop_all(self, why: str, grace_s: float) -> None:
         """The server stops: every try ends now."""

@@ -23,7 +23,7 @@ from ..errors import Bug, Unavailable
 from ..kernel.ports import Batch, Fenced, StaleHeads
 from ..kernel.types import Table
 from .migration import FOLDER, SCHEMA_VERSION, load_migrations, pending
-from .postgres_fault import AGAIN, FAULTS, UNFIT_TEXT, explain
+from .postgres_fault import AGAIN, FAULTS, LOST, UNFIT_TEXT, explain
 from .postgres_statement import (
     APPEND,
     CLAIM,
@@ -153,7 +153,11 @@ class PostgresStore:
             raise Unavailable(f"PostgreSQL at {self.where} is closed", code="closed")
         try:
             async with pool.acquire(timeout=ANSWER_S) as connection:
-                yield connection
+                try:
+                    yield connection
+                except LOST:
+                    connection.terminate()  # the pool makes a new one when it is needed
+                    raise
         except FAULTS as error:
             raise explain(error, self.where, doing) from error
 
@@ -190,18 +194,22 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _transaction(self, connection: asyncpg.Connection) -> AsyncIterator[None]:
-        """The commit tells the other servers in the same round trip."""
-        done = False
+        """The commit tells the other servers in the same round trip. A connection whose caller gave up is not used again."""
+        undo = True
         await connection.execute("BEGIN")
         try:
             yield
             await connection.execute(self._commit)
-            done = True
+            undo = False
         except asyncio.CancelledError:
+            undo = False
             connection.terminate()
             raise
+        except LOST:
+            undo = False
+            raise
         finally:
-            if not done and not connection.is_closed():
+            if undo:
                 await connection.execute("ROLLBACK")
 
     async def _lock(self, connection: asyncpg.Connection, batch: Batch, worker: str) -> None:

@@ -12,8 +12,16 @@ AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 UNFIT_TEXT = asyncpg.DataError
 """A text may hold characters this database cannot keep (a lone surrogate is refused by the client, U+0000 by the server)."""
 
-LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
-FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""The connection is gone, or in a state nobody knows: it is thrown away."""
+FAULTS = (asyncpg.PostgresError, *LOST)
 """Everything asyncpg may raise that is not our own error tree."""
 
 
@@ -31,9 +39,11 @@ def explain(error: BaseException, where: str, doing: str) -> AstrariumError:
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         mend = "grant this user the right to create and write tables in the database"
         return Unavailable(f"{said}: {error}", code="privilege", hint=mend)
+    if isinstance(error, asyncpg.InterfaceError) and "argument" in str(error):
+        return Bug(f"{said}: {error}")
     if isinstance(error, AGAIN):
         return Unavailable(f"{said}: too many transactions in each other's way", code="busy", hint="try again")
-    if isinstance(error, (asyncpg.OperatorInterventionError, asyncpg.PostgresSystemError, asyncpg.ConfigFileError, *LOST)):
+    if isinstance(error, (asyncpg.PostgresSystemError, asyncpg.ConfigFileError, *LOST)):
         reason = str(error) or "no answer in time"
         return Unavailable(f"{said}: {reason}", code="no_connection", hint="check that the server runs and is reachable")
     return Bug(f"{said}: {type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable
 
 from ...runs.ports import Exit
-from .journal import group_lives
+from .journal import living_groups
 
 SIGNAL_AGAIN_S = 5.0
 """Dagu 1.30: the stop signal is repeated this often until the grace is over."""
@@ -130,9 +130,13 @@ class ProcessGroup:
             return False
         return True
 
+    async def _lives(self) -> bool:
+        """A look at the process table: has the group a member that is not a zombie?"""
+        return bool(await asyncio.to_thread(living_groups, (self.pid,)))
+
     async def _end_stopped(self) -> None:
         """What the leader leaves after a stop keeps the rest of the grace for its own clean-up."""
-        while await asyncio.to_thread(group_lives, self.pid):
+        while await self._lives():
             if self._loop.time() >= self._kill_at:
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -145,7 +149,7 @@ class ProcessGroup:
         hangs in the kernel not for ever."""
         try:
             give_up_at = self._loop.time() + _GONE_WITHIN_S
-            while self._has_members() and await asyncio.to_thread(group_lives, self.pid):
+            while self._has_members() and await self._lives():
                 if self._loop.time() > give_up_at:
                     break
                 await asyncio.sleep(_LOOK_AGAIN_S)

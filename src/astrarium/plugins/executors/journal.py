@@ -56,14 +56,17 @@ def started_s(pid: int) -> float | None:
 
 
 class SpawnJournal:
-    """Append-only, one line per spawn and one per end; rewritten with the living ones now and then."""
+    """Append-only, one line per spawn and one per end; rewritten with the living ones now and then. `server` is the cookie
+    value of this server's children, noted so that the next server knows what to look for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, server: str = "") -> None:
         self.path = path
+        self._head = f"= {server}\n".encode() if server else b""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._live: dict[int, bytes] = {}
         self._lines = 0
         self._fd = self._open()
+        self._write(self._head)
 
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -88,7 +91,7 @@ class SpawnJournal:
 
     def _compact(self) -> None:
         fresh = self.path.with_name(self.path.name + ".new")
-        fresh.write_bytes(b"".join(self._live.values()))
+        fresh.write_bytes(b"".join([self._head, *self._live.values()]))
         os.replace(fresh, self.path)
         os.close(self._fd)
         self._fd = self._open()
@@ -130,50 +133,57 @@ def kill_holders(cookie: str, values: Collection[str]) -> int:
     return len(killed)
 
 
-def group_lives(group: int) -> bool:
-    """Whether a process group has a member that is not a zombie."""
+def living_groups(groups: Collection[int]) -> set[int]:
+    """Which of these process groups have a member that is not a zombie."""
+    living: set[int] = set()
     for pid in psutil.pids():
         try:
-            if os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                return True
+            group = os.getpgid(pid)
+            if group in groups and group not in living and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                living.add(group)
         except (psutil.Error, OSError):
             continue
-    return False
+    return living
 
 
-def kill_leftovers(journal_path: Path, server_ids: Collection[str]) -> int:
-    """At start: kill the process groups which dead servers left, wait until they are gone, and begin an empty journal.
+def kill_leftovers(journal_path: Path, server_ids: Collection[str] = ()) -> int:
+    """At start, before a new journal is opened: kill the process groups which dead servers left, wait until they are gone,
+    and remove the old journal.
 
-    `server_ids` are those of the dead servers (cookie `ASTRARIUM_SERVER`). Returns how many groups and strays were killed.
-    Blocks (a few ms as a rule, at most a few seconds): call it before the loop runs, or in a thread."""
-    killed = 0
-    for pid in _unended(journal_path):
+    `server_ids` are cookie values of dead servers beside those noted in the journal. Returns how many groups and strays were
+    killed. Blocks (a few ms as a rule, at most a few seconds): call it before the loop runs, or in a thread."""
+    leaders, servers = _read(journal_path)
+    killed = set()
+    for pid in leaders:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-            killed += 1
-            deadline = time.monotonic() + _GONE_WITHIN_S
-            while group_lives(pid) and time.monotonic() < deadline:
-                time.sleep(0.005)
-    if server_ids:
-        killed += kill_holders(SERVER_COOKIE, server_ids)
+            killed.add(pid)
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while living_groups(killed) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    servers |= set(server_ids)
+    strays = kill_holders(SERVER_COOKIE, servers) if servers else 0
     journal_path.unlink(missing_ok=True)
-    return killed
+    return len(killed) + strays
 
 
-def _unended(journal_path: Path) -> list[int]:
-    """Leaders of the journal which have no end and are still the same process."""
+def _read(journal_path: Path) -> tuple[list[int], set[str]]:
+    """Leaders which have no end and are still the same process, and the servers that wrote here."""
     try:
         lines = journal_path.read_text(errors="replace").splitlines()
     except FileNotFoundError:
-        return []
-    open_spawns: dict[int, tuple[str, str]] = {}
+        return [], set()
+    spawns: dict[int, tuple[str, str]] = {}
+    servers: set[str] = set()
     for line in lines:
         match line.split(" "):
+            case ["=", server]:
+                servers.add(server)
             case ["+", pid, start, boot, *_] if pid.isdigit():
-                open_spawns[int(pid)] = (start, boot)
+                spawns[int(pid)] = (start, boot)
             case ["-", pid] if pid.isdigit():
-                open_spawns.pop(int(pid), None)
-    return [pid for pid, (start, boot) in open_spawns.items() if boot == boot_id() and _is_same(pid, start)]
+                spawns.pop(int(pid), None)
+    return [pid for pid, (start, boot) in spawns.items() if boot == boot_id() and _is_same(pid, start)], servers
 
 
 def _is_same(pid: int, noted: str) -> bool:

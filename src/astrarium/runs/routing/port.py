@@ -93,8 +93,8 @@ class Router(Protocol):
 
     def reset(self, plan: Any, memo: Any, step: int | None) -> list[int]:
         """Make the memo ready for the next round, in place, and return the step numbers whose visits are forgotten.
-        `step` None: everything that did not succeed, was not skipped and not tolerated … (house.md §10 'Retry of a run'), with
-        all descendants, and all handlers. With `step`: only that one (and handlers)."""
+        `step` None: what failed (tolerated or not), was aborted, cancelled, rejected or never came, with all descendants, and all
+        handlers. With `step`: only that one, and handlers."""
 
     def mark(self, plan: Any, memo: Any, node: int, outcome: StepOutcome | None) -> None:
         """A person edited a step of a run that is not running (None = as if it never ran); the next round takes it into account."""

@@ -7,6 +7,7 @@ Calls block (disk, parser); the event loop hands the long ones to a thread.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -100,14 +101,17 @@ class Catalog:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def compile(self, text: str, name: str, *, file: str = "", base_dir: Path | None = None) -> Compiled:
-        """Compile a text that need not be a file. Raises `Invalid` with every problem."""
+        """Compile a text that need not be a file; its graph names the text it came from by hash. Raises `Invalid` with every problem."""
         if len(text.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise Invalid(f"the DAG is larger than {self.max_bytes:,} bytes", hint="the setting max_yaml_bytes allows more")
         folder = base_dir or self.folder
         dag = compile_dag(text, name=name, file=file, base_dir=str(folder), known_kinds=self.known_kinds)
-        data = encode_graph(dag.graph)
-        local = [("graph", encode_graph(graph)) for graph in dag.locals.values()]
-        things = (("graph", data), *local, ("text", text.encode()))
+        source = text.encode("utf-8", "replace")
+        graph = msgspec.structs.replace(dag.graph, meta={**dag.graph.meta, "source": hashlib.sha256(source).hexdigest()})
+        dag = msgspec.structs.replace(dag, graph=graph)
+        data = encode_graph(graph)
+        local = [("graph", encode_graph(part)) for part in dag.locals.values()]
+        things = (("graph", data), *local, ("text", source))
         return Compiled(dag, graph_hash(data), things, active_limit(text, dag))
 
     def entries(self) -> list[Entry]:

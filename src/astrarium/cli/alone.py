@@ -1,0 +1,101 @@
+"""A run without a server: this process is the worker, and holds the data folder's lock until the run has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+from ..config import Settings
+from ..errors import Refused
+from ..kernel.registry import Registry
+from ..kernel.types import Actor, Command, Scope
+from ..runs.message import ReopenRun, StartRun, StopRun
+from ..spec.ids import uuid7
+from ..surfaces.dags.catalog import Compiled
+from ..surfaces.dags.definition import DagDefinitions
+from ..worker import Worker
+from .definition import open_catalog
+from .follow import follow
+from .source import Source
+from .tree import Show
+from .view import RunView
+
+HOME = Scope("personal", "local")
+"""Where everything lives while there is no sign-in."""
+
+ACTOR = Actor("user", "cli")
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
+    """A worker of our own on the data folder. Raises `Unavailable` when another process has it, or it cannot be written."""
+    definitions = DagDefinitions(open_catalog(settings))
+    registry = Registry()
+    registry.add_thing("text", bytes)
+    worker = await Worker.open(settings, definitions=definitions, registry=registry)
+    definitions.bind(worker.engine)
+    try:
+        yield worker
+    finally:
+        await worker.close(0.0)
+
+
+async def start_alone(worker: Worker, compiled: Compiled, name: str, alias: str, params: str) -> str:
+    """Begin a run and return its key."""
+    key = uuid7()
+    body = StartRun(compiled.graph, name or compiled.dag.name, "dags", alias or key, params=params, chosen=bool(alias), root=key)
+    await worker.engine.submit(Command(f"run:{key}", body, HOME, ACTOR), things=list(compiled.things))
+    return key
+
+
+async def reopen_alone(worker: Worker, key: str, step: int | None) -> None:
+    """Begin the next round of an ended run."""
+    await worker.engine.submit(Command(f"run:{key}", ReopenRun(step=step), HOME, ACTOR))
+
+
+async def watch_alone(worker: Worker, run: RunView, show: Show) -> tuple[RunView, int]:
+    """Follow a run this process drives to its end → (the run, the signal that asked to stop it or 0)."""
+
+    async def wait(most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.engine.tail.changed(), most_s)
+        await asyncio.sleep(0.02)  # what happens together is shown together
+
+    async def stop(hurry: bool) -> None:
+        await worker.engine.submit(Command(f"run:{run.key}", StopRun(grace_s=0.0 if hurry else None), HOME, ACTOR))
+
+    with stopping(stop, show) as told:
+        ended = await follow(Source(worker.store.read), run, worker.settings.data_dir / "logs", show, wait)
+    return ended, told[0] if told else 0
+
+
+@contextlib.contextmanager
+def stopping(stop: Callable[[bool], Awaitable[None]], show: Show) -> Iterator[Sequence[int]]:
+    """While this holds, the first Ctrl-C (or TERM) stops the run, a second one no longer waits. Yields the signals that came."""
+    loop = asyncio.get_running_loop()
+    told: list[int] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def obey(hurry: bool) -> None:
+        with contextlib.suppress(Refused):  # it ended meanwhile
+            await stop(hurry)
+
+    def asked(number: int) -> None:
+        told.append(number)
+        hurry = len(told) > 1
+        show.say("killing what still runs …" if hurry else "stopping the run … (again to kill it)")
+        task = loop.create_task(obey(hurry))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, asked, number)
+    try:
+        yield told
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

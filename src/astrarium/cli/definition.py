@@ -1,0 +1,52 @@
+"""DAG files as the commands read them: compiled where they lie, complaints with their places."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from ..config import Settings
+from ..errors import Invalid, NotFound
+from ..surfaces.dags.catalog import Catalog, Compiled, strip_suffix
+
+
+def installed_kinds() -> frozenset[str]:
+    """The step types that are installed, by name; none of them is loaded."""
+    return frozenset(entry.name for entry in entry_points(group="astrarium.steps"))
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """The DAG folder."""
+    return Catalog(settings.dags_dir, max_bytes=settings.max_yaml_bytes, known_kinds=installed_kinds())
+
+
+def find_file(name: str, settings: Settings) -> Path:
+    """The file a person names: a path, or the name of a DAG in the DAG folder. Raises `NotFound`."""
+    path = Path(name)
+    if path.exists():
+        return path
+    if "/" not in name:
+        try:
+            return open_catalog(settings).find(name).path
+        except NotFound:
+            pass
+    raise NotFound(f"there is no file {name}", hint=f"nor a DAG of that name in {settings.dags_dir}")
+
+
+def read_text(path: Path, most_bytes: int) -> str:
+    """The text of a DAG file. Raises `Invalid` when it is too large, no UTF-8 or no file at all."""
+    try:
+        if path.stat().st_size > most_bytes:
+            raise Invalid(f"{path} is larger than {most_bytes:,} bytes", hint="the setting max_yaml_bytes allows more")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path} is no UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read: {error.strerror}") from error
+
+
+def compile_file(path: Path, settings: Settings) -> tuple[str, Compiled]:
+    """(text, what it compiles to). Raises `Invalid` with every problem, each with file, line and column."""
+    text = read_text(path, settings.max_yaml_bytes)
+    catalog = open_catalog(settings)
+    return text, catalog.compile(text, strip_suffix(path.name), file=str(path), base_dir=path.absolute().parent)

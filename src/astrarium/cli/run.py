@@ -1,0 +1,137 @@
+"""`astrarium run`: one DAG file to its end, watched; by a worker of our own, or by the server that works on the data folder."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import Settings
+from ..errors import Invalid
+from ..surfaces.dags.catalog import Compiled
+from .alone import open_worker, start_alone, stopping, watch_alone
+from .definition import compile_file, find_file
+from .follow import follow
+from .link import Server, ask, live_server, segment
+from .option import AsJson, DagsDir, DatabaseUrl, DataDir, examples, new_app, print_json, settings_of
+from .source import Source, open_source
+from .tree import choose_show
+from .view import RunView, as_document
+
+APP = new_app()
+EXAMPLES = examples(
+    "astrarium run hello.yaml",
+    "astrarium run hello.yaml -- NAME=you 'MOTTO=two words'",
+    'astrarium run hello.yaml -p \'{"NAME": "you"}\'',
+    "astrarium run hello.yaml --json | jq .status",
+    "astrarium run hello.yaml --detach    (with a running server)",
+)
+
+
+@APP.command(epilog=EXAMPLES)
+def run(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A DAG file, or the name of a DAG in the DAG folder.")],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- PARAMS...]", help="Parameters: NAME=value or a value.")
+    ] = None,
+    params: Annotated[str, typer.Option("-p", "--params", help="All parameters in one text, or a JSON object.")] = "",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the run's DAG instead of the file's.")] = "",
+    run_id: Annotated[str, typer.Option("--run-id", metavar="ID", help="Id of the run; it must be free.")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it to the server and return at once.")] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    dags_dir: DagsDir = None,
+    database_url: DatabaseUrl = None,
+) -> int:
+    """Run a DAG file to its end and show its steps.
+
+    Needs no server. If one works on the data folder, the run is handed to it and watched. Ctrl-C stops the run; a second one
+    does not wait for it. Exit code 0 when it succeeded (also partially), 1 when not, 130 after Ctrl-C.
+    """
+    settings = settings_of(data_dir=data_dir, dags_dir=dags_dir, database_url=database_url)
+    if params and words:
+        raise Invalid("give the parameters either with --params or after `--`", code="usage")
+    path = find_file(file, settings)
+    text, compiled = compile_file(path, settings)
+    wanted = params or join_params(words or [])
+    server = live_server(settings)
+    if server is not None:
+        return asyncio.run(_run_there(settings, server, path.absolute(), text, compiled, (name, run_id, wanted), detach, as_json))
+    if detach:
+        raise Invalid("--detach needs a running server", hint="start one with `astrarium server`", code="usage")
+    return asyncio.run(_run_here(settings, compiled, (name, run_id, wanted), as_json))
+
+
+Wanted = tuple[str, str, str]
+"""(name, run id, parameters) as given, empty when not."""
+
+
+async def _run_here(settings: Settings, compiled: Compiled, wanted: Wanted, as_json: bool) -> int:
+    show = choose_show(as_json)
+    async with open_worker(settings) as worker:
+        key = await start_alone(worker, compiled, *wanted)
+        begun = await Source(worker.store.read).find(key)
+        ended, told = await watch_alone(worker, begun, show)
+    return conclude(ended, told, as_json)
+
+
+async def _run_there(
+    settings: Settings, server: Server, path: Path, text: str, compiled: Compiled, wanted: Wanted, detach: bool, as_json: bool
+) -> int:
+    name, run_id, params = wanted
+    body = {"dagRunId": run_id or None, "params": params or None}
+    if path.parent == settings.dags_dir:
+        answer = ask(server, "POST", f"/dags/{segment(path.name)}/start", {**body, "dagName": name or None})
+    else:
+        whole = {**body, "spec": text, "name": name or compiled.dag.name, "baseDir": str(path.parent)}
+        answer = ask(server, "POST", "/dag-runs", whole)
+    begun = str(answer["dagRunId"])
+    if detach:
+        print_json({"id": begun}) if as_json else print(begun)
+        return 0
+    async with open_source(settings) as source:
+        return await watch_there(settings, server, source, await source.find(begun), as_json)
+
+
+async def watch_there(settings: Settings, server: Server, source: Source, run: RunView, as_json: bool) -> int:
+    """Follow a run the server drives; Ctrl-C asks the server to stop it."""
+    show = choose_show(as_json)
+
+    async def stop(hurry: bool) -> None:
+        path = f"/dag-runs/{segment(run.name)}/{segment(run.id)}/stop"
+        await asyncio.to_thread(ask, server, "POST", path, {"graceSec": 0} if hurry else None)
+
+    with stopping(stop, show) as told:
+        ended = await follow(source, run, settings.data_dir / "logs", show)
+    return conclude(ended, told[0] if told else 0, as_json)
+
+
+def conclude(run: RunView, told: int, as_json: bool) -> int:
+    """Print the JSON document if wanted; the exit code."""
+    if as_json:
+        print_json(as_document(run))
+    sys.stdout.flush()
+    if told:
+        return 128 + told
+    return 0 if run.good else 1
+
+
+def join_params(words: list[str]) -> str:
+    """Words of a command line as one text of the dialect: values with blanks or quotes are quoted. A single word that is a JSON
+    object or array stays as it is."""
+    if len(words) == 1 and words[0][:1] in ("{", "["):
+        return words[0]
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    name, equals, value = word.partition("=")
+    if not equals or not name.isidentifier():
+        name, equals, value = "", "", word
+    if value and not any(char.isspace() or char in '"\\`' for char in value):
+        return f"{name}{equals}{value}"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}{equals}"{escaped}"'

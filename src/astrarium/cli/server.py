@@ -1,0 +1,52 @@
+"""`astrarium server`: the process that serves HTTP and works. Only this noun loads the server's libraries."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from ..server import serve
+from .option import DagsDir, DatabaseUrl, DataDir, examples, new_app, settings_of
+
+APP = new_app()
+LEVELS = ("debug", "info", "warning", "error")
+EXAMPLES = examples(
+    "astrarium server",
+    "astrarium server --port 8000 --dags-dir ./dags",
+    "astrarium server --data-dir /var/lib/astrarium --drain-timeout 60",
+    "astrarium server --database-url postgresql://astrarium@db/astrarium",
+)
+
+
+@APP.command(epilog=EXAMPLES)
+def server(
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; loopback only.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    dags_dir: DagsDir = None,
+    database_url: DatabaseUrl = None,
+    drain_timeout: Annotated[
+        float | None, typer.Option("--drain-timeout", metavar="SECONDS", help="Time for running steps to finish on TERM.")
+    ] = None,
+    log_level: Annotated[str, typer.Option("--log-level", help=f"One of {', '.join(LEVELS)}.")] = "info",
+) -> int:
+    """Serve the HTTP API below http://127.0.0.1:8080/api/v2, run DAGs, and keep their runs.
+
+    SIGTERM or Ctrl-C ends it clean: it takes no more work, lets what runs finish for a while, then signals it. Whatever is open
+    goes on when it is started again. `astrarium config show` prints all settings.
+    """
+    if log_level.lower() not in LEVELS:
+        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(LEVELS)}", param_hint="--log-level")
+    settings = settings_of(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        dags_dir=dags_dir,
+        database_url=database_url,
+        drain_timeout_s=drain_timeout,
+    )
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    serve(settings)
+    return 0

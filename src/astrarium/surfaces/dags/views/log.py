@@ -1,0 +1,133 @@
+"""Logs: where the files of a run lie, and the lines a client asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ....errors import AstrariumError, Invalid, NotFound, Problem
+from ....runs import message as m
+from ....runs.workshop import step_file
+from ....spec.expand import Variables, expand
+from ....spec.graph import Graph
+from ....spec.params import Param, variables
+from ....store.log import LINES_DEFAULT, LINES_MAX, read_lines, run_folder, try_file
+from .. import wire
+from .query import RunRow, StepRow
+
+STREAMS = {"stdout": "out", "stderr": "err"}
+WINDOW = ("tail", "head", "offset", "limit")
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Which lines are asked for: `tail` wins over `head`, `head` over `offset` (from 1) and `limit`; 0 = not given."""
+
+    tail: int = 0
+    head: int = 0
+    offset: int = 0
+    limit: int = 0
+
+
+def parse_window(query: Mapping[str, str]) -> Window:
+    """Read tail, head, offset and limit. Raises `Invalid` with every problem."""
+    problems: list[Problem] = []
+    found: dict[str, int] = {}
+    for name in WINDOW:
+        text = query.get(name, "").strip()
+        most = 10**12 if name == "offset" else LINES_MAX
+        if text.isascii() and text.isdigit() and 1 <= int(text[:14]) <= most:
+            found[name] = int(text)
+        elif text:
+            problems.append(Problem(f"{name} must be a whole number from 1 to {most:,}, not {text[:40]!r}", path=name))
+    if problems:
+        raise Invalid("; ".join(problem.message for problem in problems), problems)
+    return Window(**found)
+
+
+def parse_stream(query: Mapping[str, str]) -> str:
+    """`stdout` unless `stderr` is asked for. Raises `Invalid`."""
+    text = query.get("stream") or "stdout"
+    if text not in STREAMS:
+        problem = Problem(f"stream must be stdout or stderr, not {text[:40]!r}", path="stream")
+        raise Invalid(problem.message, [problem])
+    return text
+
+
+class RunFiles:
+    """Where the files of runs lie below the folder `logs`."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+
+    def folder(self, row: RunRow) -> Path:
+        return run_folder(self._logs, row.id, row.created_at)
+
+    def run_log(self, row: RunRow) -> Path:
+        """What processes know as `DAG_RUN_LOG_FILE`."""
+        return self.folder(row) / "run.log"
+
+    def step_logs(self, row: RunRow, step: StepRow) -> tuple[str, str]:
+        """stdout and stderr of the newest try, as paths."""
+        folder, name = self.folder(row), step_file(step.round, step.node)
+        return str(try_file(folder, name, step.tries, "out")), str(try_file(folder, name, step.tries, "err"))
+
+    def try_files(self, row: RunRow, step: StepRow, stream: str) -> list[Path]:
+        """One stream of every try of the step's present round, in order."""
+        folder, name = self.folder(row), step_file(step.round, step.node)
+        return [try_file(folder, name, number, "err" if stream == "stderr" else "out") for number in range(1, step.tries + 1)]
+
+
+async def step_log(files: RunFiles, row: RunRow, graph: Graph, step: StepRow | None, stream: str, window: Window) -> wire.Log:
+    """Lines of one stream of a step; all its tries are one text. Empty for a step that never ran."""
+    if step is None or not step.tries:
+        return wire.Log("", 0, 0, False)
+    node = graph.nodes[step.no]
+    redirected = node.stdout if stream == "stdout" else node.stderr
+    paths = files.try_files(row, step, stream)
+    if redirected:
+        path = await redirected_file(row, node.workdir, redirected)
+        paths = [path] if path else []
+    return await asyncio.to_thread(lines_of, paths, window)
+
+
+def lines_of(paths: Sequence[Path], window: Window) -> wire.Log:
+    try:
+        page = read_lines(paths, tail=window.tail, head=window.head, offset=window.offset or None, limit=window.limit)
+    except OSError as error:
+        raise NotFound(f"the log {paths[0]} cannot be read: {error.strerror or error}") from error
+    return wire.Log(page.content, page.line_count, page.total_lines, page.has_more, page.is_estimate)
+
+
+async def redirected_file(row: RunRow, workdir: str, template: str) -> Path | None:
+    """The file a step's `stdout` or `stderr` names, as far as the run's own variables tell; None when only its try knew."""
+    resolved = msgspec.json.decode(row.resolved, type=m.Resolved)
+    known = {**dict(resolved.env), **variables([Param(name, text) for name, text in resolved.params])}
+    known |= {"DAG_NAME": row.name, "DAG_RUN_ID": row.alias}
+
+    async def refuse(command: str) -> str:
+        raise NotFound(f"`{command}` is not run again for a log")
+
+    try:
+        folder = Path(resolved.workdir, os.path.expanduser(await expand(workdir, Variables(known), refuse)))
+        return Path(folder, os.path.expanduser(await expand(template, Variables(known), refuse)))
+    except AstrariumError:
+        return None
+
+
+def select(lines: Sequence[str], window: Window) -> wire.Log:
+    """The lines asked for, by the rules of step logs."""
+    total = len(lines)
+    start = 0
+    if window.tail:
+        start, count = max(0, total - window.tail), window.tail
+    elif window.head:
+        count = window.head
+    else:
+        start, count = max(0, (window.offset or 1) - 1), window.limit or LINES_DEFAULT
+    chosen = lines[start : start + count]
+    more = start + len(chosen) < total or (start > 0 and bool(window.tail))
+    return wire.Log("\n".join(chosen), len(chosen), total, more)

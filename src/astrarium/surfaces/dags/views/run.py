@@ -1,0 +1,228 @@
+"""Runs as readers see them: the summary, the details with a node per step, outputs, sub-runs, the grid of a history."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ....kernel.engine import Engine
+from ....runs.message import Resolved
+from ....spec import params as parameters
+from ....spec.graph import Graph
+from ....web.filtering import Reader
+from .. import wire
+from . import definition, query
+from .log import RunFiles
+from .query import RunRow, StepRow
+from .status import NODE_LABELS, NOT_STARTED, RUN_LABELS, node_status, run_status
+
+UNSET = "-"
+"""How a node's missing time is shown (Dagu 1.30); a run's is empty."""
+HANDLERS = {"on_success": "onSuccess", "on_failure": "onFailure", "on_cancel": "onCancel", "on_exit": "onExit"}
+"""Field of a run → the handler's name, in the order of the history's grid."""
+STEPS_KEPT = 64
+"""Graphs whose shown steps are kept."""
+_resolved = msgspec.json.Decoder(Resolved)
+
+
+class Relatives(NamedTuple):
+    """Name and id of the run at the top and of the one above."""
+
+    root: tuple[str, str]
+    parent: tuple[str, str] = ("", "")
+
+
+def shown_time(micros: int, unset: str = "") -> str:
+    """RFC 3339 with the server's offset, milliseconds."""
+    if not micros:
+        return unset
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().isoformat(timespec="milliseconds")
+
+
+def resolved_of(row: RunRow) -> Resolved:
+    return _resolved.decode(row.resolved)
+
+
+def shown_params(row: RunRow, resolved: Resolved) -> str:
+    """`K=V K2=V2` once they are resolved; before, what the start gave."""
+    if not resolved.params:
+        return row.params
+    return parameters.to_text([parameters.Param(name, text) for name, text in resolved.params])
+
+
+def number(row: RunRow) -> int:
+    return run_status(row.status, row.outcome, row.waiting, row.queue)
+
+
+def no_summary(name: str) -> wire.RunSummary:
+    """The summary of a DAG that never ran."""
+    return wire.RunSummary("", "", "", name, NOT_STARTED, RUN_LABELS[NOT_STARTED], "", "", "")
+
+
+def no_details(name: str) -> wire.RunDetails:
+    return wire.RunDetails("", "", "", name, NOT_STARTED, RUN_LABELS[NOT_STARTED], "", "", "", nodes=[])
+
+
+def summary_fields(row: RunRow, relatives: Relatives, logs: Path) -> dict[str, Any]:
+    shown = number(row)
+    ended = row.status == "ended"
+    return {
+        "root_dag_run_name": relatives.root[0],
+        "root_dag_run_id": relatives.root[1],
+        "parent_dag_run_name": relatives.parent[0],
+        "parent_dag_run_id": relatives.parent[1],
+        "dag_run_id": row.alias,
+        "name": row.name,
+        "status": shown,
+        "status_label": RUN_LABELS[shown],
+        "queued_at": shown_time(row.queued_at),
+        "started_at": shown_time(row.began_at),
+        "finished_at": shown_time(row.ended_at) if ended else "",
+        "log": str(logs),
+        "params": shown_params(row, resolved_of(row)),
+    }
+
+
+class RunViews:
+    """Reads runs of one store. `files` says where a run's logs lie."""
+
+    def __init__(self, engine: Engine, files: RunFiles) -> None:
+        self._engine = engine
+        self._files = files
+        self._steps: OrderedDict[str, list[wire.Step]] = OrderedDict()
+
+    @property
+    def reader(self) -> Reader:
+        return self._engine.store
+
+    async def graph(self, row: RunRow) -> Graph:
+        """The definition the run executes."""
+        found: Graph = (await self._engine.things.fetch([row.graph]))[row.graph].graph
+        return found
+
+    async def relatives(self, row: RunRow) -> Relatives:
+        if not row.parent_run:
+            return Relatives((row.name, row.alias))
+        root, parent = await query.run_of(self.reader, row.root), await query.run_of(self.reader, row.parent_run)
+        return Relatives((root.name, root.alias) if root else ("", ""), (parent.name, parent.alias) if parent else ("", ""))
+
+    def summary(self, row: RunRow) -> wire.RunSummary:
+        """The summary of a run that is nobody's child."""
+        return wire.RunSummary(**summary_fields(row, Relatives((row.name, row.alias)), self._files.run_log(row)))
+
+    async def details(self, row: RunRow, steps: Mapping[int, StepRow] | None = None) -> wire.RunDetails:
+        graph = await self.graph(row)
+        found = steps if steps is not None else await query.step_rows(self.reader, row.id)
+        subs: dict[int, list[wire.SubRun]] = {}
+        if any(node.kind == "child" for node in graph.nodes):
+            for no, alias, params in await query.child_ids(self.reader, row.id):
+                subs.setdefault(no, []).append(wire.SubRun(alias, params))
+        nodes = self._nodes(row, graph, found, subs)
+        by_phase: dict[str, wire.Node] = {}
+        main: list[wire.Node] = []
+        for node, shown in zip(graph.nodes, nodes, strict=True):
+            if node.phase in ("main", "init", "on_wait"):
+                if node.phase == "main" or shown.status != NOT_STARTED:
+                    main.append(shown)
+            else:
+                by_phase["on_exit" if node.phase == "exit" else node.phase] = shown
+        fields = summary_fields(row, await self.relatives(row), self._files.run_log(row))
+        handlers = {field: by_phase.get(field) for field in HANDLERS}
+        return wire.RunDetails(**fields, **handlers, nodes=main, preconditions=run_conditions(graph, row))
+
+    def _nodes(
+        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.SubRun]]
+    ) -> list[wire.Node]:
+        shown = self._shown_steps(row.graph, graph)
+        return [self._node(row, graph, no, shown[no], steps.get(no), subs.get(no, [])) for no in range(len(graph.nodes))]
+
+    def _shown_steps(self, key: str, graph: Graph) -> list[wire.Step]:
+        """The steps of a graph, which never changes, so they are made once."""
+        if key not in self._steps:
+            self._steps[key] = definition.steps(graph)
+            if len(self._steps) > STEPS_KEPT:
+                self._steps.popitem(last=False)
+        return self._steps[key]
+
+    def _node(
+        self, row: RunRow, graph: Graph, no: int, step: wire.Step, found: StepRow | None, subs: list[wire.SubRun]
+    ) -> wire.Node:
+        if found is None:
+            return wire.Node(step, "", "", UNSET, UNSET, NOT_STARTED, NODE_LABELS[NOT_STARTED], 0, 0)
+        policy = graph.nodes[no].tolerate
+        marked = bool(found.tolerated and policy is not None and policy.mark_success)
+        status = node_status(found.status, found.outcome, partial=bool(found.partial), marked=marked)
+        out, err = self._files.step_logs(row, found) if found.tries else ("", "")
+        node = wire.Node(
+            step, out, err, shown_time(found.started_at, UNSET), shown_time(found.ended_at, UNSET), status, NODE_LABELS[status],
+            found.retries, found.passes, subs, found.error,
+        )  # fmt: skip
+        if found.answers != "[]":
+            show_answers(node, msgspec.json.decode(found.answers))
+        return node
+
+    async def outputs(self, row: RunRow) -> wire.Outputs:
+        resolved = resolved_of(row)
+        metadata = wire.OutputsMetadata(
+            row.name, row.alias, str(row.round), RUN_LABELS[number(row)], shown_time(row.ended_at), shown_params(row, resolved)
+        )
+        return wire.Outputs(metadata, msgspec.json.decode(row.outputs))
+
+    async def sub_runs(self, row: RunRow) -> wire.SubRuns:
+        return wire.SubRuns([sub_run(child) for child in await query.children(self.reader, row.id)])
+
+    async def history(self, rows: Sequence[RunRow]) -> wire.DagHistory:
+        """Runs with a grid: one line per step name ever seen in them, handlers last (Dagu 1.30)."""
+        steps = await query.step_rows_of(self.reader, [row.id for row in rows])
+        shown = [await self.details(row, steps[row.id]) for row in rows]
+        names = sorted({node.step.name for run in shown for node in run.nodes})
+        grid = [wire.GridItem(name, [status_of(run.nodes, name) for run in shown]) for name in names]
+        for field, label in HANDLERS.items():
+            found: list[wire.Node | None] = [getattr(run, field) for run in shown]
+            if any(found):
+                grid.append(wire.GridItem(label, [node.status if node else NOT_STARTED for node in found]))
+        return wire.DagHistory(shown, grid)
+
+    async def spec(self, row: RunRow) -> str | None:
+        """The text the run was compiled from; a local sub-DAG's is its file's, which is its parent's."""
+        seen: RunRow | None = row
+        while seen is not None:
+            source = (await self.graph(seen)).meta.get("source")
+            if source:
+                return await query.thing_text(self.reader, source)
+            seen = await query.run_of(self.reader, seen.parent_run) if seen.parent_run else None
+        return None
+
+
+def run_conditions(graph: Graph, row: RunRow) -> list[wire.Condition]:
+    found = definition.conditions(graph.prepare.when) if graph.prepare else []
+    unmet = resolved_of(row).unmet
+    for condition in found:
+        condition.error = unmet
+    return found
+
+
+def status_of(nodes: Sequence[wire.Node], name: str) -> int:
+    return next((node.status for node in nodes if node.step.name == name), NOT_STARTED)
+
+
+def show_answers(node: wire.Node, answers: Sequence[Mapping[str, Any]]) -> None:
+    """The last approval or refusal."""
+    for given in answers:
+        if given["approve"]:
+            node.approved_at, node.approved_by = shown_time(given["at"]), given["by"]
+            node.approval_inputs = {name: parameters.as_text(value) for name, value in given.get("answer", {}).items()}
+        else:
+            node.rejected_at, node.rejected_by = shown_time(given["at"]), given["by"]
+            node.rejection_reason = given.get("reason", "")
+
+
+def sub_run(row: RunRow) -> wire.SubRunDetail:
+    shown = number(row)
+    finished = shown_time(row.ended_at) if row.status == "ended" else ""
+    return wire.SubRunDetail(row.alias, shown, RUN_LABELS[shown], shown_time(row.began_at), row.params, finished)
