@@ -17,17 +17,25 @@ from .store import Make, StoreContract
 class TestSqlite(StoreContract):
     dialect = "sqlite"
     inline = False
+    readers: int | None = None
 
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
         def made(**settings: Any) -> Store:
-            return SqliteStore(tmp_path / "data" / "astrarium.db", inline=self.inline, verify=True, **settings)
+            return SqliteStore(
+                tmp_path / "data" / "astrarium.db", inline=self.inline, readers=self.readers, verify=True, **settings
+            )
 
         return made
 
 
 class TestSqliteInline(TestSqlite):
     inline = True
+
+
+class TestSqliteInlineWithReaders(TestSqlite):
+    inline = True
+    readers = 2
 
 
 @pytest.mark.postgres

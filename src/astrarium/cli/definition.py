@@ -6,8 +6,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..config import Settings
-from ..errors import Invalid, NotFound
+from ..errors import Invalid, NotFound, Problem
 from ..surfaces.dags.catalog import Catalog, Compiled, strip_suffix
+
+NOT_VALID = "{} is not a valid DAG"
 
 
 def installed_kinds() -> frozenset[str]:
@@ -37,16 +39,23 @@ def read_text(path: Path, most_bytes: int) -> str:
     """The text of a DAG file. Raises `Invalid` when it is too large, no UTF-8 or no file at all."""
     try:
         if path.stat().st_size > most_bytes:
-            raise Invalid(f"{path} is larger than {most_bytes:,} bytes", hint="the setting max_yaml_bytes allows more")
+            raise _wrong(path, f"is larger than {most_bytes:,} bytes", "the setting max_yaml_bytes allows more")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Invalid(f"{path} is no UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+        raise _wrong(path, f"is no UTF-8 text (byte {error.start})", "save it as UTF-8") from error
     except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}") from error
+        raise _wrong(path, f"cannot be read: {error.strerror}") from error
+
+
+def _wrong(path: Path, what: str, hint: str = "") -> Invalid:
+    return Invalid(NOT_VALID.format(path), [Problem(what, file=str(path), hint=hint)])
 
 
 def compile_file(path: Path, settings: Settings) -> tuple[str, Compiled]:
     """(text, what it compiles to). Raises `Invalid` with every problem, each with file, line and column."""
     text = read_text(path, settings.max_yaml_bytes)
     catalog = open_catalog(settings)
-    return text, catalog.compile(text, strip_suffix(path.name), file=str(path), base_dir=path.absolute().parent)
+    try:
+        return text, catalog.compile(text, strip_suffix(path.name), file=str(path), base_dir=path.absolute().parent)
+    except Invalid as error:
+        raise Invalid(NOT_VALID.format(path), error.problems or [Problem(error.message, file=str(path))]) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,7 @@ from ..errors import AstrariumError, Conflict, Invalid, NotFound, Unavailable, U
 SERVER_FILE = "server.json"
 API = "/api/v2"
 ANSWER_S = 30.0
+CONNECT_S = 2.0
 ERRORS: dict[int, type[AstrariumError]] = {400: Invalid, 404: NotFound, 409: Conflict, 503: Unavailable}
 
 
@@ -30,13 +32,14 @@ class Server(msgspec.Struct, frozen=True):
 
 
 def live_server(settings: Settings) -> Server | None:
-    """The server that works on the data folder now, if there is one. A file left by one that was killed does not count."""
+    """The server that works on the data folder now, if there is one. A file left by one that was killed does not count: nobody
+    listens there any more."""
     path = Path(settings.data_dir, SERVER_FILE)
     try:
         server = msgspec.json.decode(path.read_bytes(), type=Server)
     except (OSError, msgspec.DecodeError):
         return None
-    return server if _is_alive(server.pid) else None
+    return server if _is_alive(server.pid) and _listens(server.url) else None
 
 
 def need_server(settings: Settings, what: str) -> Server:
@@ -94,6 +97,15 @@ def _refusal(server: Server, status: int, document: Any) -> AstrariumError:
     details = told.get("details")
     hint = str(details.get("hint", "")) if isinstance(details, dict) else ""
     return ERRORS.get(status, Upstream)(message, code=str(told.get("code", "")), hint=hint)
+
+
+def _listens(url: str) -> bool:
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname or "127.0.0.1", address.port or 80), CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _is_alive(pid: int) -> bool:

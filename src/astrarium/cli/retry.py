@@ -45,7 +45,7 @@ async def _retry_here(settings: Settings, reference: str, step: str, as_json: bo
     async with open_source(settings) as source:
         run = await _ended(source, reference)
     async with open_worker(settings) as worker:
-        await reopen_alone(worker, run.key, _number(run, step))
+        await reopen_alone(worker, run.key, _place(run, step))
         ended, told = await watch_alone(worker, run, choose_show(as_json))
     return conclude(ended, told, as_json)
 
@@ -53,7 +53,7 @@ async def _retry_here(settings: Settings, reference: str, step: str, as_json: bo
 async def _retry_there(settings: Settings, server: Server, reference: str, step: str, as_json: bool) -> int:
     async with open_source(settings) as source:
         run = await _ended(source, reference)
-        _number(run, step)
+        _place(run, step)
         body = {"dagRunId": run.id, "stepName": step or None}
         ask(server, "POST", f"/dag-runs/{segment(run.name)}/{segment(run.id)}/retry", body)
         return await watch_there(settings, server, source, run, as_json)
@@ -66,12 +66,12 @@ async def _ended(source: Source, reference: str) -> RunView:
     return run
 
 
-def _number(run: RunView, name: str) -> int | None:
-    """The number of the named step's visit; None when no step is named."""
+def _place(run: RunView, name: str) -> int | None:
+    """The place of the named step in the graph; None when no step is named."""
     if not name:
         return None
     for step in run.steps:
         if step.name == name and step.no is not None:
-            return step.no
+            return step.place
     some = ", ".join(step.name for step in run.steps if step.no is not None)
     raise NotFound(f"run {run.id} of {run.name} never came to a step `{name}`", hint=f"it came to: {some}")

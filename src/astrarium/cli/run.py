@@ -11,13 +11,15 @@ import typer
 
 from ..config import Settings
 from ..errors import Invalid
+from ..spec.ids import RUN_ID_PATTERN, is_run_id
+from ..spec.params import parse_overrides
 from ..surfaces.dags.catalog import Compiled
 from .alone import open_worker, start_alone, stopping, watch_alone
 from .definition import compile_file, find_file
 from .follow import follow
 from .link import Server, ask, live_server, segment
 from .option import AsJson, DagsDir, DatabaseUrl, DataDir, examples, new_app, print_json, settings_of
-from .source import Source, open_source
+from .source import LATEST, Source, open_source
 from .tree import choose_show
 from .view import RunView, as_document
 
@@ -57,6 +59,9 @@ def run(
     path = find_file(file, settings)
     text, compiled = compile_file(path, settings)
     wanted = params or join_params(words or [])
+    parse_overrides(wanted)
+    if run_id and (run_id == LATEST or not is_run_id(run_id)):
+        raise Invalid(f"`{run_id}` cannot be a run id", hint=f"it must match {RUN_ID_PATTERN} and not be `latest`", code="usage")
     server = live_server(settings)
     if server is not None:
         return asyncio.run(_run_there(settings, server, path.absolute(), text, compiled, (name, run_id, wanted), detach, as_json))

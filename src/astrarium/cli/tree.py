@@ -72,7 +72,8 @@ def run_tree(run: RunView, preview: Preview, now: int) -> Text:
         counts = ", ".join(f"{count:,} {status}" for status, count in sorted(hidden.items()))
         tree.append(f"└─ … {counts}\n", "dim")
     for key, value in run.outputs.items():
-        tree.append(f"   {key} = ", "dim").append(f"{_short(value, 200)}\n")
+        if value:
+            tree.append(f"   {key} = ", "dim").append(f"{_short(value, 160)}\n")
     if run.ended and run.reason and not run.good:
         tree.append(f"   reason: {run.reason}\n", "dim")
     tree.right_crop(1)
@@ -153,7 +154,7 @@ class LiveTree:
             self._live.start()
 
     def say(self, text: str) -> None:
-        self._live.console.print(text, style="yellow", highlight=False, markup=False)
+        self._live.console.print(Text(text, style="yellow"))
 
     def finish(self, run: RunView, preview: Preview) -> None:
         self.update(run, preview)
@@ -175,7 +176,7 @@ class Lines:
         news: list[tuple[int, int, StepView, str]] = []
         for place, step in enumerate(run.steps):
             started = (step.name, "started", run.round)
-            if step.started_at and step.status not in ("pending", "queued") and started not in self._told:
+            if step.started_at and step.tries and started not in self._told:
                 self._told.add(started)
                 news.append((step.started_at, place, step, "started"))
             ended = (step.name, "ended", run.round)
@@ -189,6 +190,8 @@ class Lines:
         if what == "started":
             self.say(f"{step.name}: started")
             return
+        for child in step.children:
+            self.say(f"{step.name} > {child.name} {child.params}: {child.status}")
         for line in preview.get(step.name, []):
             self.say(f"{step.name} | {line}")
         took = duration(step.started_at, step.ended_at)
@@ -203,7 +206,8 @@ class Lines:
     def finish(self, run: RunView, preview: Preview) -> None:
         self.update(run, preview)
         for key, value in run.outputs.items():
-            self.say(f"{key} = {_short(value, 1000)}")
+            if value:
+                self.say(f"{key} = {_short(value, 160)}")
         took = duration(run.started_at or run.created_at, run.ended_at)
         self.say(f"{run.name}: {run.status} in {took}" + (f" ({run.reason})" if run.reason and not run.good else ""))
 

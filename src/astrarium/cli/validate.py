@@ -58,6 +58,4 @@ def _check(path: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _placed(error: Invalid, file: str) -> list[Problem]:
-    if not error.problems:
-        return [Problem(error.message, file=file, hint=error.hint)]
     return [problem if problem.file else msgspec.structs.replace(problem, file=file) for problem in error.problems]

@@ -20,12 +20,14 @@ PHASES = {"on_success": "success", "on_failure": "failure", "on_cancel": "abort"
 
 
 class StepView(msgspec.Struct, omit_defaults=True):
-    """One step. `status` is `pending` until the run comes to it; `after` are the steps it depends on; `phase` is empty for the
+    """One step. `status` is `pending` until the run comes to it; `no` counts the run's visits,
+    `place` is its node's in the graph; `after` are the steps it depends on; `phase` is empty for the
     steps proper and names the occasion for handlers."""
 
     name: str
     status: str = "pending"
     no: int | None = None
+    place: int = 0
     round: int = 1
     kind: str = ""
     phase: str = ""
@@ -81,7 +83,8 @@ def lay_out(graph: Graph, found: dict[str, StepView]) -> list[StepView]:
         if step is None and node.phase != "main":
             continue
         step = step or StepView(node.name)
-        step.kind, step.phase, step.after = node.kind, _phase(node.phase), tuple(sources.get(place, ()))
+        step.kind, step.phase, step.place = node.kind, _phase(node.phase), place
+        step.after = tuple(sources.get(place, ()))
         steps.append(step)
     return steps
 
@@ -113,6 +116,8 @@ def duration(started_at: int, ended_at: int, now: int = 0) -> str:
     if not started_at or not end:
         return ""
     seconds = max(0.0, (end - started_at) / 1e6)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, seconds = divmod(int(seconds), 60)

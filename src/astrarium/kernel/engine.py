@@ -24,7 +24,7 @@ from .registry import Registry
 from .slots import ExpireJob, GrantJob, Place, Slot, load_slot
 from .tail import Tail
 from .things import Things
-from .types import ENGINE, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted
+from .types import ENGINE, NOTHING_NEEDED, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted
 
 log = logging.getLogger("astrarium.kernel")
 _encode = msgspec.json.Encoder().encode
@@ -217,7 +217,8 @@ class Engine:
             hot = memory.peek(command.stream, command)
             if hot is None or (command.key and not memory.knows_key(command)):
                 return False
-            if memory.missing(hot.machine.needs(hot.state, command.body), command.scope.workspace):
+            needs = hot.machine.needs(hot.state, command.body)
+            if needs is not NOTHING_NEEDED and memory.missing(needs, command.scope.workspace):
                 return False
         return True
 
@@ -295,7 +296,10 @@ class Engine:
             raise Conflict(f"{command.stream} is at {hot.seq}, not at {command.expect}", hint="read it again and repeat")
         machine = hot.machine
         needs = machine.needs(hot.state, command.body)
-        facts = Facts(self.clock.now(), *memory.facts(needs, command.scope.workspace, self._filling.batch.heads))
+        if needs is NOTHING_NEEDED:
+            facts = Facts(self.clock.now())
+        else:
+            facts = Facts(self.clock.now(), *memory.facts(needs, command.scope.workspace, self._filling.batch.heads))
         bodies = machine.decide(hot.state, command.body, facts)
         if command.job:
             self._filling.batch.drop(JOBS, command.job)
@@ -314,27 +318,30 @@ class Engine:
         stream = command.stream
         batch.heads.setdefault(stream, hot.seq)
         filling.streams.add(stream)
+        workspace = hot.scope.workspace
         actor = str(command.actor)
         asked = type(command.body)
+        status, moves, versions, listened = machine.status, known.moves, known.versions, self.registry.listeners
         effects: list[Any] = []
         made: list[NewEvent] = []
         for body in bodies:
             event = type(body)
-            becomes = known.moves.get((machine.status(state, body), asked, event))
+            name = event.__name__
+            becomes = moves.get((status(state, body), asked, event))
             if becomes is None:
-                raise self._broken(hot, f"no row: while {machine.status(state, body)}, {asked.__name__} gives {event.__name__}")
+                raise self._broken(hot, f"no row: while {status(state, body)}, {asked.__name__} gives {name}")
             machine.evolve(state, body, now)
-            if machine.status(state, body) not in becomes:
-                raise self._broken(hot, f"{event.__name__} became {machine.status(state, body)}, not one of {sorted(becomes)}")
+            if status(state, body) not in becomes:
+                raise self._broken(hot, f"{name} became {status(state, body)}, not one of {sorted(becomes)}")
             hot.seq += 1
             data = _encode(body)
-            hot.grow(len(data))
-            name = event.__name__
-            made.append(NewEvent(hot.scope.workspace, stream, hot.seq, now, name, known.versions.get(name, 1), actor, data))
-            effects.extend(machine.react(state, body, now))
-            if event in self.registry.listeners:
+            hot.events_since += 1
+            hot.bytes_since += len(data)
+            made.append(NewEvent(workspace, stream, hot.seq, now, name, versions.get(name, 1), actor, data))
+            effects += machine.react(state, body, now)
+            if event in listened:
                 filling.notes.append((stream, body))
-        batch.events.extend(made)
+        batch.events += made
         batch.moved[stream] = hot.seq
         for of, row in machine.rows(state, bodies, now):
             batch.put(of, row)
@@ -466,7 +473,7 @@ class Engine:
             for listener in self.registry.listeners[type(body)]:
                 listener(stream, body)
         self.memory.settle(written.streams, self._filling.streams)
-        if written.batch.events:
+        if written.batch.events and self.store.shared:
             self.memory.seen_own(written.batch.events)
         self.tail.wake()
 

@@ -7,7 +7,6 @@ A job has an owner (a worker id) or none. Born where there is room, it is claime
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -109,10 +108,10 @@ class Jobs:
             result = kind.carry_out(job)
         except Exception as error:
             result = self._broke(carried, error)
-        if inspect.isawaitable(result):
-            carried.task = asyncio.ensure_future(self._carry(carried, result))
-        else:
+        if isinstance(result, msgspec.Struct) or result is None:
             self._report(carried, result)
+        else:
+            carried.task = asyncio.ensure_future(self._carry(carried, result))
 
     async def _carry(self, carried: Carried, result: Any) -> None:
         try:

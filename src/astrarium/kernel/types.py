@@ -26,7 +26,7 @@ class Actor(msgspec.Struct, frozen=True):
     id: str
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.id}"
+        return f"{self.kind}:{self.id}" if self.id else self.kind
 
 
 ENGINE = Actor("engine", "")

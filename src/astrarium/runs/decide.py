@@ -124,6 +124,8 @@ def is_teller(state: RunState, step: Step) -> bool:
 def fork_run(state: RunState, command: ForkRun, facts: Facts) -> Events:
     check_start(state, command.start, facts)
     definition: Definition = facts.things[command.start.graph]
+    if command.start.queue:
+        return [RunForked(command)]
     router = definition.router
     fresh = command.memo is None
     memo = router.fresh(definition.plan) if fresh else router.load(definition.plan, command.memo)
@@ -203,8 +205,9 @@ def end_step(state: RunState, step: Step, end: StepEnded) -> Events:
     ended = Ended(step.node, step.no, end.outcome, end.tolerated, end.marked, end.passed, end.partial)
     document = {**state.document, **end.patch} if end.patch else state.document
     moves = state.known.router.advance(state.known.plan, state.memo, ended, document)
-    events: Events = [msgspec.structs.replace(end, moves=tuple(moves)) if moves else end]
+    events: Events = [end]
     if moves:
+        msgspec.structs.force_setattr(end, "moves", tuple(moves))  # still ours alone: nobody has seen it
         events.extend(closing(moves, state))
     if state.status == "pausing" and len(events) == 1:
         events.extend(resting(state, step))

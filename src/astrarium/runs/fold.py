@@ -67,8 +67,12 @@ def on_forked(state: RunState, event: RunForked, at: int) -> None:
     for kept in fork.steps:
         state.steps[kept.no] = Step(
             kept.no, kept.node, "done", outcome=kept.outcome, output=kept.output, exit_code=kept.exit_code, inherited=True,
-            started_at=kept.started_at, ended_at=kept.ended_at, try_no=1,
+            origin=kept.origin, started_at=kept.started_at, ended_at=kept.ended_at, try_no=kept.try_no, passes=kept.passes,
+            tolerated=kept.tolerated, marked=kept.marked, passed=kept.passed, partial=kept.partial, error=kept.error,
+            answers=list(kept.answers),
         )  # fmt: skip
+        for given in kept.answers:
+            state.inputs.update({key: str(value) for key, value in given.get("answer", {}).items()})
         state.touched.add(kept.no)
 
 
@@ -82,7 +86,8 @@ def on_began(state: RunState, event: RunBegan, at: int) -> None:
 
 
 def on_prepared(state: RunState, event: RunPrepared, at: int) -> None:
-    state.prepared = True
+    # What could not be resolved, or was unmet, is asked again by the next round.
+    state.prepared = not (event.resolved.error or event.resolved.unmet)
     state.resolved = event.resolved
     state.run_touched = True
     take_moves(state, None, event.moves, at)
@@ -119,8 +124,12 @@ def promote(state: RunState) -> None:
 
 def shift(state: RunState, step: Step, status: Any) -> None:
     """Move a step to another status, keeping the counts."""
-    state.active += (status in HOLDS_ROOM) - (step.status in HOLDS_ROOM)
-    state.asking += (status == "asking") - (step.status == "asking")
+    before = step.status
+    state.active += (status in HOLDS_ROOM) - (before in HOLDS_ROOM)
+    if status == "asking" or before == "asking" or state.asking:
+        # Whether readers see the run as waiting may turn.
+        state.asking += (status == "asking") - (before == "asking")
+        state.run_touched = True
     step.status = status
     state.touched.add(step.no)
 
@@ -184,6 +193,7 @@ def on_child_ended(state: RunState, event: ChildEnded, at: int) -> None:
     child.run, child.outcome, child.outputs, child.error = event.run, event.outcome, event.outputs, event.error
     children.open -= 1
     if children.next < len(children.specs) and state.status != "stopping":
+        state.freed.append((event.no, children.next))
         children.next += 1
         children.open += 1
 

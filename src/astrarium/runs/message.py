@@ -24,6 +24,15 @@ class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int = 0
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """The try an inherited step's log files belong to: its run (with the time that run was made), round and number."""
+
+    run: str
+    created_at: int
+    round: int
+    try_no: int
+
+
 class Inherited(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step a fork takes over from its parent as it ended."""
 
@@ -32,8 +41,17 @@ class Inherited(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: StepOutcome
     output: str | None = None
     exit_code: int | None = None
+    error: str = ""
+    tolerated: bool = False
+    marked: bool = False
+    passed: bool = False
+    partial: bool = False
+    try_no: int = 0
+    passes: int = 0
     started_at: int = 0
     ended_at: int = 0
+    answers: tuple[dict[str, Any], ...] = ()
+    origin: Origin | None = None
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -67,7 +85,8 @@ class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
 
 
 class ForkRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
-    """Begin a life with another's past: steps it keeps are inherited, never run again."""
+    """Begin a life with another's past: `steps` are inherited, never run again. `memo` is the router's dump to go on from (None = from
+    the start), `at_step` the step forked at (-1 = none named), `changes` what the client asked to be different."""
 
     start: StartRun
     source: str
@@ -79,6 +98,10 @@ class ForkRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     document: dict[str, Any] = {}
     changes: dict[str, Any] = {}
     prepare: bool = False
+
+    def told(self) -> Any:
+        """As for `StartRun.told`; what was taken from the source follows from these."""
+        return [self.start.told(), self.source, self.at_step, self.changes]
 
 
 class Resolved(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):

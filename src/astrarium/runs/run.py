@@ -12,6 +12,7 @@ from ..errors import Bug
 from ..kernel.machine import Machine, Move
 from ..kernel.types import NOTHING_NEEDED, Effect, Facts, Job, JobDone, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted
 from . import message as m
+from .message import EndTry, StartTry
 from .decide import DECISIONS, active_slot, alias_slot, queue_slot
 from .fold import FOLDS
 from .row import RUNS, STEPS, run_row, step_row
@@ -76,6 +77,10 @@ class RunMachine(Machine[RunState]):
 
     def needs(self, state: RunState, command: Any) -> Needs:
         kind = type(command)
+        if kind is StartTry:
+            return NOTHING_NEEDED
+        if kind is EndTry:
+            return self._ending(state)
         if kind is m.StartRun or kind is m.ForkRun:
             start: m.StartRun = command if kind is m.StartRun else command.start
             slots = [active_slot(start.surface, start.name)]
@@ -84,10 +89,6 @@ class RunMachine(Machine[RunState]):
             if start.queue:
                 slots.append(queue_slot(start.queue))
             return Needs(slots=tuple(slots) if start.surface else (), things=(start.graph,))
-        if kind is m.EndTry or kind is m.StartTry:
-            if state.status == "new":
-                raise Bug(f"run {state.run} never began")
-            return self._ending(state) if kind is m.EndTry else NOTHING_NEEDED
         if kind is m.ReopenRun and command.queue:
             return Needs(slots=(*self._ending(state).slots, queue_slot(command.queue)))
         return self._ending(state)
@@ -123,27 +124,25 @@ class RunMachine(Machine[RunState]):
         FOLDS[type(event)](state, event, at)
 
     def react(self, state: RunState, event: Any, at: int) -> Iterable[Effect]:
-        effects: list[Effect] = []
+        follow = REACTIONS.get(type(event))
+        effects: Sequence[Effect] = follow(state, event, at) if follow is not None else ()
+        if not state.fresh:
+            return effects
+        jobs: list[Effect] = []
+        delay_us = int(state.known.graph.delay_s * 1_000_000)
         for no in state.fresh:
             step = state.steps[no]
-            due = step.due if step.status == "delayed" else 0
-            if step.status == "offered" and state.known.graph.delay_s:
-                due = at + int(state.known.graph.delay_s * 1_000_000)
-            effects.append(Job(f"{state.run}/{no}", "run_step", f"run:{state.run}", {"no": no}, due, state.priority))
+            due = step.due if step.status == "delayed" else at + delay_us if delay_us else 0
+            jobs.append(Job(f"{state.run}/{no}", "run_step", f"run:{state.run}", {"no": no}, due, state.priority))
         state.fresh = []
-        follow = REACTIONS.get(type(event))
-        if follow is not None:
-            effects.extend(follow(state, event, at))
-        return effects
+        return [*jobs, *effects]
 
     def rows(self, state: RunState, events: Sequence[Any], at: int) -> Iterable[Row]:
-        made: list[Row] = []
-        if state.run_touched or shown_may_change(events):
+        made: list[Row] = [(STEPS, step_row(state, state.steps[no])) for no in state.touched]
+        state.touched.clear()
+        if state.run_touched:
+            state.run_touched = False
             made.append((RUNS, run_row(state)))
-        for no in state.touched:
-            made.append((STEPS, step_row(state, state.steps[no])))
-        state.touched = set()
-        state.run_touched = False
         return made
 
     def dump(self, state: RunState) -> bytes:
@@ -159,11 +158,6 @@ class RunMachine(Machine[RunState]):
 
     def ended(self, state: RunState) -> bool:
         return state.status == "ended"
-
-
-def shown_may_change(events: Sequence[Any]) -> bool:
-    """Whether what readers see as the run's status may have turned to or from `waiting`."""
-    return any(type(event) in (m.StepAsked, m.AnswerGiven) for event in events)
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
@@ -236,13 +230,8 @@ def after_spawned(state: RunState, event: m.ChildrenSpawned, at: int) -> list[Ef
 
 
 def after_child_ended(state: RunState, event: m.ChildEnded, at: int) -> list[Effect]:
-    children = state.steps[event.no].children
-    if children is None or state.status == "stopping":
-        return []
-    last = children.next - 1
-    if last > 0 and children.states[last].outcome is None and not children.states[last].run and last != event.index:
-        return [child_job(state, event.no, last)]
-    return []
+    freed, state.freed = state.freed, []
+    return [child_job(state, no, index) for no, index in freed]
 
 
 def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> Sequence[Effect]:

@@ -8,7 +8,7 @@ import msgspec
 
 from ..kernel.types import Needs, Scope
 from ..spec.graph import Graph, Node, decode_graph
-from .message import Parent, Resolved
+from .message import Origin, Parent, Resolved
 from .ports import Ask, Child, StepOutcome
 from .routing.depends import DependsRouter
 from .routing.port import Router, RunOutcome
@@ -96,6 +96,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     passed: bool = False
     partial: bool = False
     inherited: bool = False
+    origin: Origin | None = None
     output: str | None = None
     exit_code: int | None = None
     error: str = ""
@@ -158,6 +159,7 @@ class RunState(Kept):
     definition: Definition | None = None
     memo: Any = None
     fresh: list[int] = []
+    freed: list[tuple[int, int]] = []
     touched: set[int] = set()
     run_touched: bool = False
     ending: Needs | None = None

@@ -60,7 +60,7 @@ class RunStep:
         if plain is not None:
             work, params = plain
             result = work.run(Try(self._shop, state, step), params)
-            if not inspect.isawaitable(result):
+            if isinstance(result, Result):
                 return EndTry(step.no, step.try_no, result.outcome, result.output, result.patch, result.exit_code, result.error)
         return self._execute(Try(self._shop, state, step), state, step)
 

@@ -111,9 +111,13 @@ class Workshop:
         return run_folder(self.folder / "logs", state.run, state.created_at)
 
     def log_paths(self, state: RunState, step: Step, try_no: int) -> tuple[Path, Path]:
-        """Where a try's stdout and stderr go."""
-        folder, name = self.run_folder(state), state.known.nodes[step.node].name
-        number = step_file(step.round, name)
+        """Where a try's stdout and stderr go; those of an inherited step stay where its own run put them."""
+        name, origin = state.known.nodes[step.node].name, step.origin
+        if origin is not None:
+            folder, number = run_folder(self.folder / "logs", origin.run, origin.created_at), step_file(origin.round, name)
+            try_no = origin.try_no
+        else:
+            folder, number = self.run_folder(state), step_file(step.round, name)
         return try_file(folder, number, try_no, "out"), try_file(folder, number, try_no, "err")
 
     def run_log_path(self, state: RunState) -> Path:

@@ -121,8 +121,12 @@ def _describe(operation: Operation, tag: str, known: Mapping[int, Any], error: A
     responses |= {str(status): refusal for status in operation.failures}
     responses["default"] = refusal
     told: dict[str, Any] = {
-        "operationId": operation.id, "summary": operation.summary, "tags": [tag], "parameters": parameters, "responses": responses,
-    }  # fmt: skip
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "tags": [tag],
+        "parameters": parameters,
+        "responses": responses,
+    }
     if operation.body is not None:
         schema = {"schema": known[id(operation.body)]}
         told["requestBody"] = {"required": operation.body_required, "content": {JSON: schema}}

@@ -25,6 +25,7 @@ from .ending import (
     SKIPPED_STEP,
     TAKEN,
     TALLY,
+    UNFINISHED,
     letter_of,
 )
 from .phase import CLOSED, MAIN, ON_WAIT, START, Halt, Verdict, following, halted, judge, stops
@@ -140,15 +141,13 @@ class DependsRouter:
             for node in main:
                 if letters[node] in (IDLE, OPEN):
                     letters[node] = ABORTED_STEP
-        forgotten = sorted(node for node in again if letters[node] != IDLE)
-        for node in forgotten:
-            letters[node] = IDLE
-        memo.phase = START
-        memo.resumed = True
-        memo.verdict = None
-        memo.halt = Halt()
-        _recount(plan, memo)
-        return forgotten
+        return _start_over(plan, memo, again)
+
+    def rewind(self, plan: Plan, memo: Memo, steps: Sequence[int]) -> list[int]:
+        undone = (node for node in plan.members[MAIN] if memo.letters[node] in UNFINISHED)
+        again = _with_descendants(plan, [*steps, *undone])
+        again.update(node for node, phase in enumerate(plan.phase) if phase != MAIN)
+        return _start_over(plan, memo, again)
 
     def mark(self, plan: Plan, memo: Memo, node: int, outcome: StepOutcome | None) -> None:
         memo.letters[node] = IDLE if outcome is None else letter_of(Ended(node, node, outcome))
@@ -310,6 +309,19 @@ def _with_descendants(plan: Plan, nodes: Iterable[int]) -> set[int]:
                 found.add(target)
                 reached.append(target)
     return found
+
+
+def _start_over(plan: Plan, memo: Memo, again: set[int]) -> list[int]:
+    """Forget nodes and begin at the first phase once more; which of them had been answered."""
+    forgotten = sorted(node for node in again if memo.letters[node] != IDLE)
+    for node in forgotten:
+        memo.letters[node] = IDLE
+    memo.phase = START
+    memo.resumed = True
+    memo.verdict = None
+    memo.halt = Halt()
+    _recount(plan, memo)
+    return forgotten
 
 
 def _recount(plan: Plan, memo: Memo) -> None:

@@ -28,6 +28,9 @@ ABORTED_STEP: Final = ord("a")
 KEPT: Final = frozenset((SUCCEEDED, PARTIAL, MARKED, SKIPPED_STEP, PASSED))
 """What the next round of a run keeps (Dagu 1.30: a tolerated failure is a failed node and runs again)."""
 
+UNFINISHED: Final = frozenset((IDLE, OPEN, CANCELLED, ABORTED_STEP))
+"""What did not end by itself: a fork visits it again."""
+
 TAKEN: Final = 1
 SKIPPED: Final = 2
 ABORTED: Final = 4

@@ -96,6 +96,10 @@ class Router(Protocol):
         `step` None: what failed (tolerated or not), was aborted, cancelled, rejected or never came, with all descendants, and all
         handlers. With `step`: only that one, and handlers."""
 
+    def rewind(self, plan: Any, memo: Any, steps: Sequence[int]) -> list[int]:
+        """Make the memo ready for a fork, in place, and return the step numbers whose visits are forgotten: `steps`, whatever did not
+        end by itself (open, aborted, cancelled), all descendants of these, and all handlers. Failures of other steps stay."""
+
     def mark(self, plan: Any, memo: Any, node: int, outcome: StepOutcome | None) -> None:
         """A person edited a step of a run that is not running (None = as if it never ran); the next round takes it into account."""
 

@@ -131,6 +131,10 @@ class RulesRouter:
         memo.closed = False
         return []
 
+    def rewind(self, plan: Plan, memo: Memo, steps: Sequence[int]) -> list[int]:
+        """The memo must be the one of the moment when the step forked at had ended: its decision is taken again."""
+        return self.reset(plan, memo, None)
+
     def mark(self, plan: Plan, memo: Memo, node: int, outcome: StepOutcome | None) -> None:
         """Only the last visit has anything still to be decided; an earlier one of the node changes nothing."""
         if memo.last and memo.last.node == node:

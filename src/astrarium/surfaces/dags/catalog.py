@@ -101,7 +101,8 @@ class Catalog:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def compile(self, text: str, name: str, *, file: str = "", base_dir: Path | None = None) -> Compiled:
-        """Compile a text that need not be a file; its graph names the text it came from by hash. Raises `Invalid` with every problem."""
+        """Compile a text that need not be a file; its graph names the text it came from by hash. Raises `Invalid` with every
+        problem."""
         if len(text.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise Invalid(f"the DAG is larger than {self.max_bytes:,} bytes", hint="the setting max_yaml_bytes allows more")
         folder = base_dir or self.folder
@@ -135,14 +136,27 @@ class Catalog:
         self._forget_missing({entry.path for entry in found})
         return sorted(found, key=lambda entry: (entry.file_name.lower(), entry.file_name))
 
+    def at_hand(self, name: str) -> Entry | None:
+        """The entry of a file of the folder itself whose parsed form is fresh: costs one `stat`, so it may run in the loop."""
+        for path in self._candidates(name):
+            kept = self._kept.get(path)
+            if kept is not None and stamp_of(path) == kept.stamp:
+                return kept
+        return None
+
+    def _candidates(self, name: str) -> list[Path]:
+        if not name or "/" in name or "\0" in name or name.startswith("."):
+            return []
+        names = (name,) if name.endswith(SUFFIXES) else (name + SUFFIXES[0], name + SUFFIXES[1])
+        return [self.folder / each for each in names]
+
     def find(self, name: str) -> Entry:
         """The entry a client means: a file name with or without extension, a path below the folder, or a DAG's own name.
         Raises `NotFound`."""
-        if name and "/" not in name and "\0" not in name and not name.startswith("."):
-            for candidate in (name,) if name.endswith(SUFFIXES) else (name + SUFFIXES[0], name + SUFFIXES[1]):
-                entry = self.entry(self.folder / candidate)
-                if entry is not None:
-                    return entry
+        for path in self._candidates(name):
+            entry = self.entry(path)
+            if entry is not None:
+                return entry
         wanted = strip_suffix(name)
         entries = self.entries()
         for entry in entries:
@@ -165,14 +179,11 @@ class Catalog:
 
     def entry(self, path: Path) -> Entry | None:
         """The entry of one file, parsed again only when it changed; None when there is no such file."""
-        try:
-            found = path.stat()
-        except (OSError, ValueError):
-            return None
-        if not stat.S_ISREG(found.st_mode):
+        stamp = stamp_of(path)
+        if stamp is None:
             return None
         kept = self._kept.get(path)
-        if kept is None or kept.stamp != (found.st_mtime_ns, found.st_size, found.st_ino):
+        if kept is None or kept.stamp != stamp:
             kept = self._kept[path] = self._load(path)
         return kept
 
@@ -231,7 +242,8 @@ class Catalog:
         self.compile(spec, stem, file=path.name)
         with self._writing:
             if any((self.folder / (stem + suffix)).exists() for suffix in SUFFIXES):
-                raise Refused(f"a DAG file {stem!r} exists already", code="already_exists", hint="choose another name, or change its spec")
+                told = f"a DAG file {stem!r} exists already"
+                raise Refused(told, code="already_exists", hint="choose another name, or change its spec")
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -256,6 +268,15 @@ class Catalog:
         except OSError as error:
             raise unavailable(entry.path, error, "deleted") from error
         self._kept.pop(entry.path, None)
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """What tells one state of a file from another; None when there is no plain file."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def active_limit(text: str, dag: DagFile) -> int:

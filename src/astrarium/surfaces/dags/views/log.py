@@ -96,7 +96,8 @@ async def step_log(files: RunFiles, row: RunRow, graph: Graph, step: StepRow | N
 
 def lines_of(paths: Sequence[Path], window: Window) -> wire.Log:
     try:
-        page = read_lines(paths, tail=window.tail, head=window.head, offset=window.offset or None, limit=window.limit)
+        wanted = {name: getattr(window, name) or None for name in WINDOW}
+        page = read_lines(paths, **wanted)
     except OSError as error:
         raise NotFound(f"the log {paths[0]} cannot be read: {error.strerror or error}") from error
     return wire.Log(page.content, page.line_count, page.total_lines, page.has_more, page.is_estimate)
@@ -112,10 +113,14 @@ async def redirected_file(row: RunRow, workdir: str, template: str) -> Path | No
         raise NotFound(f"`{command}` is not run again for a log")
 
     try:
-        folder = Path(resolved.workdir, os.path.expanduser(await expand(workdir, Variables(known), refuse)))
-        return Path(folder, os.path.expanduser(await expand(template, Variables(known), refuse)))
+        parts = [await expand(text, Variables(known), refuse) for text in (workdir, template)]
     except AstrariumError:
         return None
+    return Path(resolved.workdir, *(home(part) for part in parts))
+
+
+def home(text: str) -> str:
+    return os.path.expanduser(text)
 
 
 def select(lines: Sequence[str], window: Window) -> wire.Log:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ....kernel.engine import Engine
+from ....kernel.ports import Store
 from ....runs.message import Resolved
 from ....spec import params as parameters
 from ....spec.graph import Graph
-from ....web.filtering import Reader
 from .. import wire
 from . import definition, query
 from .log import RunFiles
@@ -97,7 +97,7 @@ class RunViews:
         self._steps: OrderedDict[str, list[wire.Step]] = OrderedDict()
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> Store:
         return self._engine.store
 
     async def graph(self, row: RunRow) -> Graph:

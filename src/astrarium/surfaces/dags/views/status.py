@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
-
-from sqlalchemy import ColumnElement, FromClause, and_, false, or_
 
 from ....errors import Invalid, Problem
 from ....runs.ports import StepOutcome
@@ -55,19 +54,21 @@ def node_status(status: str, outcome: str, *, partial: bool = False, marked: boo
     return SUCCEEDED if marked and NODE_OUTCOMES[outcome] == FAILED else NODE_OUTCOMES[outcome]
 
 
-def with_status(runs: FromClause, number: int) -> ColumnElement[bool]:
-    """The rows of `runs` that `run_status` gives this number."""
-    row = runs.c
+def with_status(number: int) -> tuple[str, list[str]]:
+    """The condition, with its arguments, that holds for the rows of `runs` to which `run_status` gives this number."""
     outcomes = [outcome for outcome, shown in RUN_OUTCOMES.items() if shown == number]
     if outcomes:
-        return and_(row.status == "ended", row.outcome.in_(outcomes))
+        return f"status = 'ended' AND outcome IN ({marks(outcomes)})", outcomes
     if number in (QUEUED, NOT_STARTED):
-        return and_(row.status == "queued", row.queue != "" if number == QUEUED else row.queue == "")
+        return f"status = 'queued' AND queue {'<>' if number == QUEUED else '='} ''", []
     if number == WAITING:
-        return and_(row.status == "waiting", row.waiting == "person")
-    if number == RUNNING:
-        return or_(row.status.in_(RUNNING_STATUSES), and_(row.status == "waiting", row.waiting != "person"))
-    return false()
+        return "status = 'waiting' AND waiting = 'person'", []
+    return f"(status IN ({marks(RUNNING_STATUSES)}) OR (status = 'waiting' AND waiting <> 'person'))", list(RUNNING_STATUSES)
+
+
+def marks(values: Sequence[Any]) -> str:
+    """As many placeholders as there are values."""
+    return ", ".join("?" * len(values))
 
 
 def parse_status(text: str) -> int:

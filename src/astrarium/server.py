@@ -1,0 +1,241 @@
+"""The server: every surface on one port, over one worker.
+
+`create_app` is public: `uvicorn.run(create_app(settings))` serves all that `astrarium server` does, without `server.json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hmac
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from . import __version__
+from .config import Settings
+from .errors import Unavailable
+from .kernel.registry import Registry
+from .surfaces.dags import problem, routes
+from .surfaces.dags.catalog import Catalog
+from .surfaces.dags.definition import DagDefinitions
+from .surfaces.dags.desk import Desk
+from .web import app as web
+from .web.caller import LOCAL_OWNER, Authenticate, Caller, authenticate_local
+from .web.problems import Shapes
+from .worker import Worker, load_steps
+
+SERVER_FILE = "server.json"
+GZIP_MIN_BYTES = 4096
+BACKLOG = 2048
+CLOSE_CONNECTIONS_S = 2
+"""How long answers under way may take when the server stops."""
+
+
+class ServerFile(msgspec.Struct, frozen=True):
+    """`server.json` in the data folder, 0600: where the live server is, and a token only who may read that folder knows."""
+
+    url: str
+    pid: int
+    token: str
+    version: str = __version__
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application of all surfaces. Its lifespan opens the worker (store, recovery, execution) and, at the end, drains it for
+    `drain_timeout_s`; `app.state.worker` is there in between. The lifespan raises `Unavailable` when the store cannot be used."""
+    shapes = Shapes()
+    problem.register(shapes)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_surfaces(app, settings):
+            yield
+
+    app = web.create_app(
+        version=__version__, shapes=shapes, body_max_bytes=settings.body_max_bytes, lifespan=lifespan,
+        hosts=hosts_of(settings), gzip_min_bytes=GZIP_MIN_BYTES,
+    )  # fmt: skip
+    routes.mount(app)
+    framework_document = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = framework_document()
+            routes.describe(document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document of all surfaces; needs neither store nor data folder."""
+    return create_app(Settings()).openapi()
+
+
+def hosts_of(settings: Settings) -> list[str]:
+    """Names clients may call us by, beside loopback ones."""
+    name = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return [name] if name else []
+
+
+@contextlib.asynccontextmanager
+async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    """The worker and what each surface needs of it, in `app.state`."""
+    await asyncio.to_thread(make_data_folder, settings.data_dir)
+    steps = load_steps()
+    catalog = Catalog(settings.dags_dir, max_bytes=settings.max_yaml_bytes, known_kinds=frozenset(steps))
+    definitions = DagDefinitions(catalog)
+    registry = Registry()
+    registry.add_thing("text", bytes)
+    worker = await Worker.open(settings, definitions=definitions, registry=registry)
+    try:
+        definitions.bind(worker.engine)
+        app.state.worker = worker
+        app.state.dags = Desk(worker.engine, catalog, steps, settings.data_dir, __version__)
+        yield
+    finally:
+        await worker.close()
+
+
+def make_data_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"the data folder {folder} cannot be made: {error.strerror or error}", hint="choose another with --data-dir"
+        ) from error
+
+
+def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then stop taking work, let running steps finish for `drain_timeout_s` seconds, park the
+    rest, and return. A second signal cuts the wait short. `ready` is told the address once clients can reach it; by default it
+    is printed.
+
+    Raises `Unavailable`: the port is in use, the store cannot be used, or another server took this one's lease over."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, ready or _announce))
+
+
+def _announce(url: str) -> None:
+    print(f"Astrarium {__version__} listens on {url}", file=sys.stderr, flush=True)
+
+
+async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+        app = create_app(settings)
+        token = secrets.token_urlsafe(32)
+        app.state.authenticate = authenticate_with(token)
+        url = settings.public_url or address_of(listener)
+        async with app.router.lifespan_context(app):
+            config = uvicorn.Config(
+                app, lifespan="off", access_log=False, log_config=None, server_header=False, http="httptools", ws="none",
+                backlog=BACKLOG, timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+            )  # fmt: skip
+            server = QuietServer(config)
+            worker: Worker = app.state.worker
+            with on_signals(server, worker), server_file(settings.data_dir, ServerFile(address_of(listener), os.getpid(), token)):
+                ready(url)
+                await until_fenced(server, worker, listener)
+        if worker.engine.fenced.is_set():
+            told = "another server took over this one's work: its lease ended"
+            raise Unavailable(told, hint="see whether this machine was overloaded or asleep, then start again")
+
+
+class QuietServer(uvicorn.Server):
+    """Leaves the signals to us: the framework's own way ends the process by the signal, never with code 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def until_fenced(server: uvicorn.Server, worker: Worker, listener: socket.socket) -> None:
+    """Serve until told to stop, or until another server has taken this one's work over."""
+
+    async def watch() -> None:
+        await worker.engine.fenced.wait()
+        server.should_exit = True
+
+    watcher = asyncio.create_task(watch(), name="astrarium-fence")
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watcher.cancel()
+
+
+@contextlib.contextmanager
+def on_signals(server: uvicorn.Server, worker: Worker) -> Iterator[None]:
+    """The first SIGTERM or SIGINT stops in good order; the next one ends running steps at once."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if server.should_exit:
+            server.force_exit = True
+            worker.shop.stop_all("server_stop", 0.0)
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    yield  # kept to the end of the process: a signal while draining must not kill it half way
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `Unavailable` in words that say how to choose another port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reasons = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs rights this process does not have"}
+        reason = reasons.get(error.errno or 0, f"cannot be listened on: {error.strerror or error}")
+        raise Unavailable(
+            f"port {port} of {host} {reason}", code="port_in_use",
+            hint="choose another with --port, e.g. --port 8081, or --port 0 for any free one",
+        ) from error  # fmt: skip
+
+
+def address_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def server_file(folder: Path, told: ServerFile) -> Iterator[None]:
+    """`server.json` while the server lives; one that another server wrote meanwhile is left alone."""
+    path = folder / SERVER_FILE
+    part = folder / f".{SERVER_FILE}.{told.pid}"
+    part.unlink(missing_ok=True)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(told) + b"\n")
+    part.replace(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            if msgspec.json.decode(path.read_bytes(), type=ServerFile).pid == told.pid:
+                path.unlink()
+
+
+def authenticate_with(token: str) -> Authenticate:
+    """Callers without a credential, and those who show the token of `server.json`, are the local owner."""
+
+    async def authenticate(credential: str) -> Caller:
+        if credential and hmac.compare_digest(credential.encode(), token.encode()):
+            return LOCAL_OWNER
+        return await authenticate_local(credential)
+
+    return authenticate
