@@ -7,7 +7,7 @@ record and the hash before it, so a removed or altered record breaks the chain.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -42,12 +42,13 @@ class ActRecorded(msgspec.Struct, frozen=True, tag=True):
 class Chain:
     """The end of a workspace's chain."""
 
-    __slots__ = ("hash", "number", "workspace")
+    __slots__ = ("hash", "number", "unwritten", "workspace")
 
     def __init__(self, workspace: str) -> None:
         self.workspace = workspace
         self.number = 0
         self.hash = GENESIS
+        self.unwritten: list[ActRecorded] = []
 
 
 def record_hash(number: int, at: int, actor: str, act: str, subject: str, detail: dict[str, Any], previous: str) -> str:
@@ -84,8 +85,10 @@ class AuditLog(Machine[Chain]):
     def evolve(self, state: Chain, event: Any, at: int) -> None:
         state.number = event.number
         state.hash = event.hash
+        state.unwritten.append(event)
 
-    def rows(self, state: Chain, events: Sequence[Any], at: int) -> Iterable[Row]:
+    def rows(self, state: Chain) -> Iterable[Row]:
+        events, state.unwritten = state.unwritten, []
         for event in events:
             detail = msgspec.json.encode(event.detail).decode()
             yield (

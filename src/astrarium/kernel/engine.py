@@ -19,7 +19,7 @@ from .audit import act
 from .clock import Clock
 from .jobs import Jobs
 from .memory import Hot, Memory, Tombstone, fingerprint
-from .ports import JOBS, RECEIPTS, SNAPSHOTS, Batch, Fenced, NewEvent, StaleHeads, Store
+from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Batch, Fenced, NewEvent, StaleHeads, Store
 from .registry import Registry
 from .slots import ExpireJob, GrantJob, Place, Slot, load_slot
 from .tail import Tail
@@ -28,6 +28,7 @@ from .types import ENGINE, NOTHING_NEEDED, Command, Done, Facts, Job, JobDone, R
 
 log = logging.getLogger("astrarium.kernel")
 _encode = msgspec.json.Encoder().encode
+ENGINE_NAME = str(ENGINE)
 
 
 NewThing = tuple[str, bytes]
@@ -53,10 +54,11 @@ class Unit:
 class Filling:
     """The batch that is filling, with the units in it and what happens after its commit."""
 
-    __slots__ = ("batch", "born", "notes", "streams", "units")
+    __slots__ = ("batch", "born", "changed", "notes", "streams", "units")
 
     def __init__(self) -> None:
         self.batch = Batch()
+        self.changed: dict[str, Hot] = {}
         self.units: list[Unit] = []
         self.born: list[Job] = []
         self.notes: list[tuple[str, Any]] = []
@@ -128,6 +130,11 @@ class Engine:
         if not rows:
             raise NotFound(f"job {job.id} is not owed any more")
         return Scope(*rows[0])
+
+    def end_lease(self, stream: str, worker: str) -> None:
+        """A dead worker's lease on a life is settled."""
+        self._filling.batch.drop(LEASES, (stream, worker))
+        self._work.set()
 
     def discard(self, job_id: str) -> None:
         """A job nobody owes any more (its life moved on)."""
@@ -282,6 +289,7 @@ class Engine:
         self._filling.born.extend(aside.born)
         self._filling.notes.extend(aside.notes)
         self._filling.streams |= aside.streams
+        self._filling.changed.update(aside.changed)
 
     def _apply(self, command: Command) -> Receipt:
         memory = self.memory
@@ -303,24 +311,25 @@ class Engine:
         bodies = machine.decide(hot.state, command.body, facts)
         if command.job:
             self._filling.batch.drop(JOBS, command.job)
+        if command.lease:
+            self._lease(hot)
         if bodies:
-            self._take(hot, command, bodies, facts.now)
+            self._take(hot, type(command.body), str(command.actor), bodies, facts)
         receipt = Receipt(command.stream, hot.seq, tuple(bodies))
         if command.key:
             self._keep_receipt(command, receipt, facts.now)
         return receipt
 
-    def _take(self, hot: Hot, command: Command, bodies: list[Any], now: int) -> None:
+    def _take(self, hot: Hot, asked: type, actor: str, bodies: list[Any], facts: Facts) -> None:
         """Fold decided events into the state and everything they entail into the batch."""
-        machine, state, known = hot.machine, hot.state, hot.known
+        machine, state, known, now = hot.machine, hot.state, hot.known, facts.now
         filling = self._filling
         batch = filling.batch
-        stream = command.stream
+        stream = hot.stream
         batch.heads.setdefault(stream, hot.seq)
         filling.streams.add(stream)
+        filling.changed[stream] = hot
         workspace = hot.scope.workspace
-        actor = str(command.actor)
-        asked = type(command.body)
         status, moves, versions, listened = machine.status, known.moves, known.versions, self.registry.listeners
         effects: list[Any] = []
         made: list[NewEvent] = []
@@ -343,24 +352,18 @@ class Engine:
                 filling.notes.append((stream, body))
         batch.events += made
         batch.moved[stream] = hot.seq
-        for of, row in machine.rows(state, bodies, now):
-            batch.put(of, row)
-        if machine.snapshot_due(state, hot.events_since, hot.bytes_since, hot.last_size):
-            data = machine.dump(state)
-            hot.snapshot_taken(len(data))
-            batch.put(SNAPSHOTS, (stream, hot.seq, hot.scope.workspace, hot.scope.environment, data))
         for effect in effects:
-            self._effect(hot, effect, now)
+            self._effect(hot, effect, facts)
 
     def _broken(self, hot: Hot, what: str) -> Bug:
         """A machine broke its promise: its state in memory is not to be trusted any more."""
         self.memory.evict(hot.stream)
         return Bug(f"{hot.stream}: {what}")
 
-    def _effect(self, hot: Hot, effect: Any, now: int) -> None:
-        kind = type(effect)
+    def _effect(self, hot: Hot, effect: Any, facts: Facts) -> None:
+        kind, now = type(effect), facts.now
         if kind is Job:
-            self._put_job(effect, hot.scope, now)
+            self._put_job(effect, hot, facts)
         elif kind is JobDone:
             self._filling.batch.drop(JOBS, effect.id)
             self.jobs.forget(effect.id)
@@ -368,10 +371,10 @@ class Engine:
             slot = self._slot(hot.scope, effect.name)
             fence = slot.ask(hot.stream, effect, now, self._filling.batch)
             if fence:
-                self._nested(Command(hot.stream, SlotGranted(effect.name, fence), hot.scope))
+                self._follow(hot, SlotGranted(effect.name, fence), facts)
                 if effect.until:
                     expiry = {"name": effect.name, "workspace": hot.scope.workspace, "environment": hot.scope.environment}
-                    self._put_job(Job(f"{slot.head}:expire", ExpireJob.name, hot.stream, expiry, effect.until), hot.scope, now)
+                    self._put_job(Job(f"{slot.head}:expire", ExpireJob.name, hot.stream, expiry, effect.until), hot, facts)
             self._slot_moved(slot)
         elif kind is SlotFree:
             slot = self._slot(hot.scope, effect.name)
@@ -402,31 +405,53 @@ class Engine:
     def _grant(self, slot: Slot, granted: list[Place], scope: Scope, now: int) -> None:
         for place in granted:
             body = {"name": slot.name, "fence": place.fence}
-            self._put_job(Job(f"{place.holder}:{slot.name}", GrantJob.name, place.holder, body), scope, now)
+            job = Job(f"{place.holder}:{slot.name}", GrantJob.name, place.holder, body)
+            owner = self.worker if self.jobs.offer(job, scope, now) else ""
+            self._job_row(job, scope, owner)
+            if owner and self.jobs.starts_now(job):
+                self._filling.born.append(job)
 
-    def _put_job(self, job: Job, scope: Scope, now: int) -> None:
+    def _put_job(self, job: Job, hot: Hot, facts: Facts) -> None:
         """Record a job; claim it at birth if there is a free place for it here."""
-        owner = self.worker if self.jobs.offer(job, scope, now) else ""
-        body = _encode(job.body).decode()
-        batch = self._filling.batch
-        batch.put(
-            JOBS,
-            (job.id, scope.workspace, scope.environment, job.kind, job.stream, job.not_before, job.priority, job.attempt, owner, body),
-        )
-        if owner and self.jobs.starts_now(job):
-            claim = self.registry.kinds[job.kind].claim(job)
-            if claim is not None and not self._nested(Command(job.stream, claim, scope)):
-                self.jobs.withdraw(job)
-                batch.drop(JOBS, job.id)
-                return
-            self._filling.born.append(job)
+        if not self.jobs.offer(job, hot.scope, facts.now):
+            self._job_row(job, hot.scope, "")
+            return
+        if not self.jobs.starts_now(job):
+            self._job_row(job, hot.scope, self.worker)
+            return
+        kind = self.registry.kinds[job.kind]
+        claim = kind.claim(job)
+        if claim is not None and not self._follow(hot, claim, facts):
+            self.jobs.withdraw(job)
+            self._filling.batch.drop(JOBS, job.id)
+            return
+        if kind.leased:
+            self._lease(hot)
+        else:
+            self._job_row(job, hot.scope, self.worker)
+        self._filling.born.append(job)
 
-    def _nested(self, command: Command) -> bool:
-        """A command that follows in the same transaction; refused ones leave no trace."""
+    def _job_row(self, job: Job, scope: Scope, owner: str) -> None:
+        row = (
+            job.id, scope.workspace, scope.environment, job.kind, job.stream, job.not_before, job.priority, job.attempt, owner,
+            _encode(job.body).decode(),
+        )  # fmt: skip
+        self._filling.batch.put(JOBS, row)
+
+    def _lease(self, hot: Hot) -> None:
+        """This worker carries out jobs of the life that have no rows of their own."""
+        if not hot.leased:
+            hot.leased = True
+            self._filling.batch.put(LEASES, (hot.stream, self.worker, hot.scope.workspace, hot.scope.environment))
+
+    def _follow(self, hot: Hot, body: Any, facts: Facts) -> bool:
+        """An order that follows in the same transaction, to the same life; a refused one leaves no trace."""
         try:
-            self._apply(command)
+            bodies = hot.machine.decide(hot.state, body, facts)
         except Refused:
             return False
+        if bodies:
+            self._take(hot, type(body), ENGINE_NAME, bodies, facts)
         return True
 
     def _keep_receipt(self, command: Command, receipt: Receipt, now: int) -> None:
@@ -448,6 +473,7 @@ class Engine:
             while self._filling.batch or self._filling.units:
                 writing, self._filling = self._filling, Filling()
                 self._writing = writing
+                self._complete(writing)
                 try:
                     if writing.batch:
                         await self.store.write(writing.batch, self.worker)
@@ -463,6 +489,21 @@ class Engine:
                     self._writing = None
                     self._committed(writing)
             self._idle.set()
+
+    def _complete(self, filling: Filling) -> None:
+        """Add what a batch says once of each life it changed: its rows, a snapshot that is due, the end of its lease."""
+        batch = filling.batch
+        for stream, hot in filling.changed.items():
+            machine, state = hot.machine, hot.state
+            for of, row in machine.rows(state):
+                batch.put(of, row)
+            if machine.snapshot_due(state, hot.events_since, hot.bytes_since, hot.last_size):
+                data = machine.dump(state)
+                hot.snapshot_taken(len(data))
+                batch.put(SNAPSHOTS, (stream, hot.seq, hot.scope.workspace, hot.scope.environment, data))
+            if hot.leased and machine.ended(state):
+                hot.leased = False
+                batch.drop(LEASES, (stream, self.worker))
 
     def _committed(self, written: Filling) -> None:
         for unit in written.units:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("astrarium.kernel")
 CLAIM_CHUNK = 500
+DEAD_LEASES = (
+    "SELECT stream, worker, workspace, environment FROM leases"
+    " WHERE worker NOT IN (SELECT id FROM workers WHERE ended = 0) ORDER BY stream LIMIT ?"
+)
 SHARED_LINE = 2
 """With several servers, a line longer than this many times the places is left for the others."""
 RETRY_REPORT_S = 0.5
@@ -30,12 +34,13 @@ RETRY_REPORT_S = 0.5
 class Carried:
     """A job this process works on."""
 
-    __slots__ = ("job", "place", "scope", "task")
+    __slots__ = ("job", "place", "row", "scope", "task")
 
-    def __init__(self, job: Job, scope: Scope, place: str) -> None:
+    def __init__(self, job: Job, scope: Scope, place: str, leased: bool) -> None:
         self.job = job
         self.scope = scope
         self.place = place
+        self.row = "" if leased else job.id
         self.task: asyncio.Task[Any] | None = None
 
 
@@ -64,8 +69,9 @@ class Jobs:
             return False
         if not self._accepting:
             return False
-        place = self._engine.registry.kinds[job.kind].place(job)
-        carried = Carried(job, scope, place)
+        kind = self._engine.registry.kinds[job.kind]
+        place = kind.place(job)
+        carried = Carried(job, scope, place, kind.leased)
         if not place:
             self._starting[job.id] = carried
             return True
@@ -130,10 +136,10 @@ class Jobs:
         if self._running.pop(carried.job.id, None) is not None and carried.place:
             self._leave(carried)
             self._next(carried.place)
-        if body is None:
-            self._engine.discard(carried.job.id)
-        else:
+        if body is not None:
             self._send(carried, body)
+        elif not self._engine.registry.kinds[carried.job.kind].leased:
+            self._engine.discard(carried.job.id)
         if not self._running:
             self._quiet.set()
 
@@ -148,7 +154,7 @@ class Jobs:
                 log.debug("result of job %s refused: %s", carried.job.id, error)
                 self._engine.discard(carried.job.id)
 
-        self._engine.post(Command(carried.job.stream, body, carried.scope, job=carried.job.id), done)
+        self._engine.post(Command(carried.job.stream, body, carried.scope, job=carried.row), done)
 
     # -- places -------------------------------------------------------------------------------------------------------
 
@@ -191,7 +197,8 @@ class Jobs:
                 self._engine.discard(job.id)
                 self._next(carried.place)
 
-        self._engine.post(Command(job.stream, body, carried.scope), done)
+        leased = self._engine.registry.kinds[job.kind].leased
+        self._engine.post(Command(job.stream, body, carried.scope, job=job.id if leased else "", lease=leased), done)
 
     def _again(self, carried: Carried) -> None:
         if self._accepting:
@@ -201,8 +208,9 @@ class Jobs:
         """Work on a job this process owns in the store."""
         if job.id in self._running or job.id in self._starting:
             return
-        place = self._engine.registry.kinds[job.kind].place(job)
-        carried = Carried(job, scope, place)
+        kind = self._engine.registry.kinds[job.kind]
+        place = kind.place(job)
+        carried = Carried(job, scope, place, kind.leased)
         if not place:
             self._claim(carried)
         else:
@@ -274,6 +282,25 @@ class Jobs:
                 self._inherit(job, scope)
             total += len(rows)
             await asyncio.sleep(0)
+        return total + await self._take_over_leases()
+
+    async def _take_over_leases(self) -> int:
+        """What dead workers carried out under a lease is lost; the life says what becomes of it. The lease goes with that."""
+        engine, total = self._engine, 0
+        while rows := await engine.store.read(DEAD_LEASES, (CLAIM_CHUNK,)):
+            by_scope: dict[Scope, list[str]] = {}
+            for stream, _, workspace, environment in rows:
+                by_scope.setdefault(Scope(workspace, environment), []).append(stream)
+            for scope, streams in by_scope.items():
+                await engine.memory.load_many(streams, scope)
+            for stream, worker, workspace, environment in rows:
+                scope = Scope(workspace, environment)
+                hot = await engine.memory.load(stream, scope)
+                for job in list(hot.machine.owed(hot.state, worker)):
+                    self._inherit(job, scope)
+                engine.end_lease(stream, worker)
+            total += len(rows)
+            await engine.settle_writes()
         return total
 
     def _inherit(self, job: Job, scope: Scope) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from .types import NOTHING_NEEDED, Effect, Facts, Needs, Row, Scope, Table
+from .types import NOTHING_NEEDED, Effect, Facts, Job, Needs, Row, Scope, Table
 
 S = TypeVar("S")
 
@@ -70,8 +70,13 @@ class Machine(Generic[S]):
         """Jobs and slots that follow from an event just folded."""
         return ()
 
-    def rows(self, state: S, events: Sequence[Any], at: int) -> Iterable[Row]:
-        """Whole rows, as readers shall see them after these events."""
+    def rows(self, state: S) -> Iterable[Row]:
+        """Whole rows of what changed since the last call, as readers shall see them. Asked once per commit; the state's own
+        notes of what changed are cleared by it."""
+        return ()
+
+    def owed(self, state: S, worker: str) -> Iterable[Job]:
+        """The jobs of leased kinds this worker was carrying out: the state is their only record (see `JobKind.leased`)."""
         return ()
 
     def dump(self, state: S) -> bytes:

@@ -32,7 +32,7 @@ class Tombstone(msgspec.Struct, frozen=True, tag=True):
 class Hot:
     """A life in memory: its state, and how much of the log came since its last snapshot."""
 
-    __slots__ = ("bytes_since", "events_since", "known", "last_size", "machine", "scope", "seq", "state", "stream")
+    __slots__ = ("bytes_since", "events_since", "known", "last_size", "leased", "machine", "scope", "seq", "state", "stream")
 
     def __init__(self, known: Known, stream: str, scope: Scope, state: Any) -> None:
         self.known = known
@@ -44,10 +44,7 @@ class Hot:
         self.events_since = 0
         self.bytes_since = 0
         self.last_size = 0
-
-    def grow(self, size: int) -> None:
-        self.events_since += 1
-        self.bytes_since += size
+        self.leased = False
 
     def snapshot_taken(self, size: int) -> None:
         self.events_since = self.bytes_since = 0
@@ -135,7 +132,9 @@ class Memory:
         machine.provide(hot.state, await self._things.fetch(machine.references([body for _, body in bodies])))
         for row, body in bodies:
             machine.evolve(hot.state, body, row[3])
-            hot.grow(len(row[6]))
+            hot.events_since += 1
+            hot.bytes_since += len(row[6])
+        list(machine.rows(hot.state))  # they are stored already
         if tail:
             hot.seq = tail[-1][1]
         return hot

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from .types import Table, table
 
 JOBS = table(
@@ -15,6 +17,7 @@ JOBS = table(
     "id",
     "id workspace environment kind stream not_before:int priority:int attempt:int owner body:json",
 )
+LEASES = table("leases", "stream worker", "stream worker workspace environment")
 SLOTS = table("slots", "workspace name holder", "workspace name holder state priority:int at:int until:int fence:int number:int")
 RECEIPTS = table("receipts", "workspace key", "workspace key fingerprint stream seq:int at:int")
 SNAPSHOTS = table("snapshots", "stream", "stream seq:int workspace environment data:bytes")
@@ -22,7 +25,7 @@ THINGS = table("things", "hash", "hash kind at:int data:bytes")
 WORKERS = table("workers", "id", "id host pid:int boot_id started_at:int lease_until:int ended:int")
 AUDIT = table("audit", "workspace number", "workspace number:int at:int actor act subject detail:json previous hash")
 
-KERNEL_TABLES = (JOBS, SLOTS, RECEIPTS, SNAPSHOTS, THINGS, WORKERS, AUDIT)
+KERNEL_TABLES = (JOBS, LEASES, SLOTS, RECEIPTS, SNAPSHOTS, THINGS, WORKERS, AUDIT)
 
 
 class StaleHeads(Exception):
@@ -37,21 +40,18 @@ class Fenced(Exception):
     """This worker's lease was taken over: it may not write any more."""
 
 
-class NewEvent:
+class NewEvent(msgspec.Struct):
     """An event in a batch; the position is given by the store at commit."""
 
-    __slots__ = ("actor", "at", "body", "position", "seq", "stream", "type", "v", "workspace")
-
-    def __init__(self, workspace: str, stream: str, seq: int, at: int, type_: str, v: int, actor: str, body: bytes) -> None:
-        self.workspace = workspace
-        self.stream = stream
-        self.seq = seq
-        self.at = at
-        self.type = type_
-        self.v = v
-        self.actor = actor
-        self.body = body
-        self.position = 0
+    workspace: str
+    stream: str
+    seq: int
+    at: int
+    type: str
+    v: int
+    actor: str
+    body: bytes
+    position: int = 0
 
 
 class Batch:

@@ -19,6 +19,9 @@ class JobKind(Protocol):
     is just done), at once or as an awaitable."""
 
     name: str
+    leased: bool
+    """A claimed job of this kind has no row of its own: the life's state says that it runs and where, and one lease per life and
+    worker leads there after a crash. For kinds that are claimed for every step."""
 
     def place(self, job: Job) -> str:
         """Which of the worker's limited places it occupies; empty = none."""

@@ -136,6 +136,8 @@ async def load_slot(store: Store, workspace: str, name: str) -> Slot:
 class PlainJob:
     """A job without a place of its own and without anybody to tell when it begins; a lost one is simply done again."""
 
+    leased = False
+
     def place(self, job: Job) -> str:
         return ""
 

@@ -35,7 +35,8 @@ ENGINE = Actor("engine", "")
 class Command(msgspec.Struct, frozen=True):
     """An order to one life. `key` makes it idempotent: the same key and body are answered with the first receipt.
     `expect` is the sequence number the caller saw; a moved stream is then a `Conflict`. `job` is the job this reports the result
-    of: it is no longer owed, in the same transaction, unless the life asks for it anew."""
+    of: it is no longer owed, in the same transaction, unless the life asks for it anew; `lease` = it is being claimed, and the life's state
+    is its record from now on."""
 
     stream: str
     body: Any
@@ -44,6 +45,7 @@ class Command(msgspec.Struct, frozen=True):
     key: str = ""
     expect: int | None = None
     job: str = ""
+    lease: bool = False
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -137,7 +137,13 @@ class RunMachine(Machine[RunState]):
         state.fresh = []
         return [*jobs, *effects]
 
-    def rows(self, state: RunState, events: Sequence[Any], at: int) -> Iterable[Row]:
+    def owed(self, state: RunState, worker: str) -> Iterable[Job]:
+        stream = f"run:{state.run}"
+        for step in state.steps.values():
+            if step.status == "running" and step.worker == worker:
+                yield Job(f"{state.run}/{step.no}", "run_step", stream, {"no": step.no}, 0, state.priority)
+
+    def rows(self, state: RunState) -> Iterable[Row]:
         made: list[Row] = [(STEPS, step_row(state, state.steps[no])) for no in state.touched]
         state.touched.clear()
         if state.run_touched:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
 
-from ..errors import AstrariumError, Invalid, NotFound, Refused
+from ..errors import AstrariumError, Invalid, NotFound, Refused, Unavailable
 from ..kernel.slots import PlainJob
 from ..kernel.types import Command, Job
 from ..spec.condition import all_hold, holds
@@ -29,6 +30,7 @@ class RunStep:
     """One try of a step."""
 
     name = "run_step"
+    leased = True
 
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
@@ -262,6 +264,8 @@ class StartChild(PlainJob):
         step = state.steps.get(no) if state is not None else None
         if state is None or step is None or step.children is None or job.body["round"] != state.round:
             return None
+        if state.status == "stopping":
+            return EndChild(no, index, state.round, outcome="cancelled", error="stopped before it started")
         child = step.children.specs[index]
         parent = Parent(state.run, state.round, no, index)
         engine, scope = self._shop.engine, state.scope
@@ -273,17 +277,29 @@ class StartChild(PlainJob):
                     parent=parent, root=state.root, depth=state.depth + 1, labels=state.labels,
                 )  # fmt: skip
                 key = f"child:{state.run}:{state.round}:{no}:{index}:{step.try_no}"
-                await engine.submit(Command(f"run:{uuid7()}", start, scope, key=key))
+                begun = await engine.submit(Command(f"run:{uuid7()}", start, scope, key=key))
+                await self._stop_late(job, begun.stream)
                 return None
             run, known = earlier
             if known.status != "ended":
                 return None
             if known.outcome in ("succeeded", "partial"):
                 return EndChild(no, index, state.round, run, known.outcome, output_variables(known))
-            await engine.submit(Command(f"run:{run}", ReopenRun(parent=parent), scope))
+            begun = await engine.submit(Command(f"run:{run}", ReopenRun(parent=parent), scope))
+            await self._stop_late(job, begun.stream)
+        except Unavailable:
+            raise
         except AstrariumError as error:
             return EndChild(no, index, state.round, outcome="failed", error=error.message)
         return None
+
+    async def _stop_late(self, job: Job, child: str) -> None:
+        """A stop of the parent that came while the child was being started has not seen it."""
+        state = await self._shop.load(job)
+        if state is not None and state.status == "stopping":
+            order = StopRun(state.stop_outcome or "cancelled", "parent_stopped", grace_s=state.stop_grace_s)
+            with contextlib.suppress(Refused):  # it ended meanwhile
+                await self._shop.engine.submit(Command(child, order, state.scope))
 
     def broke(self, job: Job, error: Exception) -> Any:
         return EndChild(job.body["no"], job.body["index"], job.body["round"], outcome="broken", error=str(error))

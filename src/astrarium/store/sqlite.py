@@ -33,9 +33,9 @@ class SqliteStore:
     """The `Store` port over one SQLite file; `Path(":memory:")` with `inline` keeps everything in memory.
 
     `synchronous`: `full` = a commit is on the disk when `write` returns; `normal` = a power cut may lose the last moments.
-    `readers` is the number of reading threads, 0 = reads happen on the caller's thread (the default with `inline`). A busy loop can
-    starve a writer thread of the interpreter lock for a second, so where the disk syncs fast, `inline=True, readers=3` answers
-    more evenly than the writer thread; on a slow disk the thread keeps the loop free.
+    `readers` is the number of reading threads, 0 = reads happen on the caller's thread (the default with `inline`).
+    A busy loop can starve a writer thread of the interpreter lock for a second, so where the disk syncs fast,
+    `inline=True, readers=3` answers more evenly; on a slow disk the writer thread keeps the loop free.
     `verify` checks heads although nobody else writes (tests). `now` is the clock of leases, in microseconds."""
 
     dialect = "sqlite"

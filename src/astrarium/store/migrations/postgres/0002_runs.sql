@@ -63,3 +63,13 @@ CREATE TABLE steps (
   ended_at BIGINT NOT NULL,
   PRIMARY KEY (run, round, no)
 );
+
+-- Which worker carries out steps of which life: where to look after a crash.
+CREATE TABLE leases (
+  stream TEXT NOT NULL,
+  worker TEXT NOT NULL,
+  workspace TEXT NOT NULL,
+  environment TEXT NOT NULL,
+  PRIMARY KEY (stream, worker)
+);
+CREATE INDEX leases_of_worker ON leases (worker);
