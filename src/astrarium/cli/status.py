@@ -61,7 +61,7 @@ def _show(run: RunView, settings: Settings) -> None:
     console = importlib.import_module("rich.console").Console()
     logs = settings.data_dir / "logs"
     preview = {step.name: last_lines(log_files(run, step, logs)[0]) for step in run.steps if step.tries}
-    console.print(run_tree(run, preview, now()))
+    console.print(run_tree(run, preview, now()), no_wrap=True, overflow="ellipsis")
     facts = {"started": local_time(run.started_at), "ended": local_time(run.ended_at), "params": run.params}
     facts |= {"round": str(run.round) if run.round > 1 else "", "trigger": run.trigger}
     for name, value in facts.items():

@@ -48,7 +48,8 @@ class Desk:
 
     async def find(self, name: str) -> Entry:
         """The DAG file a client means. Raises `NotFound`."""
-        return self.catalog.at_hand(name) or await asyncio.to_thread(self.catalog.find, name)
+        entry = self.catalog.at_hand(name)
+        return entry if entry is not None else await asyncio.to_thread(self.catalog.find, name)
 
     def check(self, key: str, graph: Graph) -> None:
         """Refuse a graph this server cannot execute; asked once per graph. Raises `Invalid`."""

@@ -132,8 +132,8 @@ class RunViews:
             else:
                 by_phase["on_exit" if node.phase == "exit" else node.phase] = shown
         fields = summary_fields(row, await self.relatives(row), self._files.run_log(row))
-        handlers = {field: by_phase.get(field) for field in HANDLERS}
-        return wire.RunDetails(**fields, **handlers, nodes=main, preconditions=run_conditions(graph, row))
+        fields |= {field: by_phase.get(field) for field in HANDLERS}
+        return wire.RunDetails(**fields, nodes=main, preconditions=run_conditions(graph, row))
 
     def _nodes(
         self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.SubRun]]
