@@ -7,9 +7,13 @@ and works until it is closed or fenced.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
+import statistics
+import tempfile
+import time
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,8 +29,8 @@ from .kernel.registry import Registry
 from .runs.ports import Caller, Definitions, Executor, Step
 from .runs.run import RunMachine
 from .runs.state import decode_definition
-from .runs.work import run_jobs
-from .runs.workshop import Workshop
+from .runs.work.job import run_jobs
+from .runs.work.workshop import Workshop
 from .spec.graph import Graph
 from .spec.ids import uuid7
 from .store.sqlite import SqliteStore
@@ -36,6 +40,8 @@ STEPS_GROUP = "astrarium.steps"
 EXECUTORS_GROUP = "astrarium.executors"
 CALLERS_GROUP = "astrarium.callers"
 STOP_GRACE_S = 5.0
+INLINE_BELOW_S = 0.002
+"""Where a commit takes less than this, the loop commits itself: handing batches to a writer thread costs more than it saves."""
 
 
 def load_steps() -> dict[str, Step]:
@@ -65,12 +71,29 @@ async def no_definitions(name: str, calling: Graph) -> tuple[str, Graph]:
     raise NotFound(f"there is no DAG {name!r}")
 
 
+def commit_s(folder: Path) -> float:
+    """Seconds the disk under `folder` takes to make a small write durable, the median of a few; one that cannot be written is slow."""
+    taken = []
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            for _ in range(5):
+                began = time.perf_counter()
+                file.write(b"x" * 4096)
+                file.flush()
+                os.fsync(file.fileno())
+                taken.append(time.perf_counter() - began)
+    except OSError:
+        return 1.0
+    return statistics.median(taken)
+
+
 def open_store(settings: Settings, registry: Registry) -> Store:
     """The store the settings name: a PostgreSQL URL, or the embedded database of the data folder."""
     if not settings.database_url:
-        return SqliteStore(
-            settings.data_dir / "astrarium.db", tables=registry.tables, synchronous=settings.synchronous
-        )
+        inline = settings.synchronous == "normal" or commit_s(settings.data_dir) < INLINE_BELOW_S
+        path = settings.data_dir / "astrarium.db"
+        return SqliteStore(path, tables=registry.tables, synchronous=settings.synchronous, inline=inline, readers=3)
     try:
         module = import_module("astrarium.store.postgres")  # by name: its driver is an extra
     except ImportError as error:
@@ -134,6 +157,10 @@ class Worker:
         await self.engine.jobs.start_working({"process": settings.max_processes, "python": settings.max_python_workers})
         await self.engine.jobs.take_over()
         self._beat = asyncio.create_task(self._beat_loop(), name="astrarium-lease")
+        # What is loaded by now stays: the collector need not look at it, and may look at the rest less often.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
 
     async def _kill_leftovers(self, local: type[Executor], spawned: Path) -> None:
         """Processes of this host's dead workers end before their steps are judged."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from astrarium.spec.condition import Condition
-from astrarium.spec.graph import Edge, Graph, Node, Prepare, Repeat, Retry, Rule, Tolerate
+
+from astrarium.spec.graph import Condition, Edge, Graph, Node, Prepare, Repeat, Retry, Rule, Tolerate
 
 HANDLERS = ("init", "on_success", "on_failure", "on_cancel", "on_wait", "exit")
 

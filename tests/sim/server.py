@@ -15,8 +15,8 @@ from astrarium.kernel.ports import Fenced
 from astrarium.kernel.registry import Registry
 from astrarium.runs.run import RunMachine
 from astrarium.runs.state import decode_definition
-from astrarium.runs.work import run_jobs
-from astrarium.runs.workshop import Workshop
+from astrarium.runs.work.job import run_jobs
+from astrarium.runs.work.workshop import Workshop
 from astrarium.spec.graph import Graph
 from tests.sim.disk import Link
 from tests.sim.step import hash_of, step_types

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from ..runs.workshop import step_file
+from ..runs.work.workshop import step_file
 from ..store.log import run_folder, try_files
 from .source import Source
 from .tree import Preview, Show

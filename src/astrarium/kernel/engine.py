@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,29 +18,38 @@ from ..errors import AstrariumError, Bug, Conflict, NotFound, Refused, Unavailab
 from .audit import act
 from .clock import Clock
 from .jobs import Jobs
-from .memory import Hot, Memory, Tombstone, fingerprint
+from .memory import Hot, Memory, fingerprint
 from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Batch, Fenced, NewEvent, StaleHeads, Store
 from .registry import Registry
 from .slots import ExpireJob, GrantJob, Place, Slot, load_slot
 from .tail import Tail
 from .things import Things
-from .types import ENGINE, NOTHING_NEEDED, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted
+from .types import ENGINE, NOTHING_NEEDED, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted, Tombstone
 
 log = logging.getLogger("astrarium.kernel")
 _encode = msgspec.json.Encoder().encode
 ENGINE_NAME = str(ENGINE)
 
 
+RETRY_S = 0.5
+
 NewThing = tuple[str, bytes]
 """(kind, bytes) of a thing to be stored with the commands that refer to it."""
 
 
 class Unit:
-    """Commands that happen together, and who wants to know."""
+    """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch."""
 
-    __slots__ = ("commands", "done", "receipts", "things")
+    __slots__ = ("change", "commands", "done", "receipts", "things")
 
-    def __init__(self, commands: Sequence[Command], done: Done | None, things: Sequence[NewThing] = ()) -> None:
+    def __init__(
+        self,
+        commands: Sequence[Command],
+        done: Done | None,
+        things: Sequence[NewThing] = (),
+        change: Callable[[], None] | None = None,
+    ) -> None:
+        self.change = change
         self.commands = commands
         self.done = done
         self.things = things
@@ -97,6 +106,11 @@ class Engine:
 
     async def submit_all(self, commands: Sequence[Command], things: Sequence[NewThing] = ()) -> list[Receipt]:
         """Commands that happen together in one transaction, or not at all; `things` they refer to are stored with them."""
+        unit = Unit(commands, None, things)
+        await self._durable(unit)
+        return unit.receipts
+
+    async def _durable(self, unit: Unit) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(receipt: Receipt | None, error: Exception | None) -> None:
@@ -107,10 +121,13 @@ class Engine:
             else:
                 future.set_exception(error)
 
-        unit = Unit(commands, done, things)
+        unit.done = done
         self._admit(unit)
         await future
-        return unit.receipts
+
+    async def _change(self, change: Callable[[], None]) -> None:
+        """A change to the batch that no life decides; made again if the batch is decided again."""
+        await self._durable(Unit((), None, (), change))
 
     def post(self, command: Command, done: Done | None = None, things: Sequence[NewThing] = ()) -> None:
         """`submit` without waiting: `done` is called after the commit (the hot path: no future, no task)."""
@@ -138,8 +155,12 @@ class Engine:
 
     def discard(self, job_id: str) -> None:
         """A job nobody owes any more (its life moved on)."""
-        self._filling.batch.drop(JOBS, job_id)
-        self._work.set()
+
+        def done(receipt: Receipt | None, error: Exception | None) -> None:
+            if isinstance(error, Unavailable) and not self._closed:
+                asyncio.get_running_loop().call_later(RETRY_S, self.discard, job_id)
+
+        self._admit(Unit((), done, (), lambda: self._filling.batch.drop(JOBS, job_id)))
 
     async def prune(self, stream: str, scope: Scope) -> int:
         """Take an ended life's events out of the log; a snapshot and a tombstone with the digest of what was there remain.
@@ -147,21 +168,29 @@ class Engine:
         await self._settled(stream)
         hot = await self.memory.load(stream, scope)
         stone, snapshot = await self.memory.tombstone(hot)
-        batch, now = self._filling.batch, self.clock.now()
+        await self._change(lambda: self._bury(hot, snapshot, stone))
+        await self.submit(act(scope, ENGINE, "log.pruned", stream, events=stone.count, digest=stone.digest))
+        return stone.count
+
+    def _bury(self, hot: Hot, snapshot: tuple[Any, ...], stone: Tombstone) -> None:
+        stream, batch = hot.stream, self._filling.batch
+        if self.memory.hot.get(stream) is not hot or hot.seq != snapshot[1]:
+            raise Conflict(f"{stream} moved while it was being pruned", hint="prune it again")
         batch.heads.setdefault(stream, hot.seq)
         batch.put(SNAPSHOTS, snapshot)
         batch.prune.append((stream, hot.seq))
         hot.seq += 1
         batch.moved[stream] = hot.seq
-        batch.events.append(
-            NewEvent(scope.workspace, stream, hot.seq, now, Tombstone.__name__, 1, str(ENGINE), _encode(stone))
+        made = NewEvent(
+            hot.scope.workspace, stream, hot.seq, self.clock.now(), Tombstone.__name__, 1, str(ENGINE), _encode(stone)
         )
+        batch.events.append(made)
         self._filling.streams.add(stream)
-        await self.submit(act(scope, ENGINE, "log.pruned", stream, events=stone.count, digest=stone.digest))
-        return stone.count
 
     async def start(self) -> None:
         self._flusher = asyncio.create_task(self._flush_loop(), name="astrarium-flush")
+        if self.store.shared:
+            await self.memory.start_watching()
         self.store.on_wake(self._woken)
 
     async def settle_writes(self) -> None:
@@ -193,23 +222,24 @@ class Engine:
             unit.answer(Unavailable("the engine is stopping", hint="send the command again once the server is back"))
         elif self._backlog is not None:
             self._backlog.append(unit)
-        elif not self._knows_things(unit):
+        elif (at_hand := self._ready(unit)) is None:
             return
-        elif self._at_hand(unit):
+        elif at_hand:
             self._decide(unit)
         else:
             task = asyncio.get_running_loop().create_task(self._load_and_decide(unit))
             self._loads.add(task)
             task.add_done_callback(self._loaded)
 
-    def _knows_things(self, unit: Unit) -> bool:
+    def _ready(self, unit: Unit) -> bool | None:
+        """Whether a unit can be decided at once; None = it was refused."""
         try:
             for kind, data in unit.things:
                 self.things.know(kind, data)
+            return self._at_hand(unit)
         except AstrariumError as error:
             unit.answer(error)
-            return False
-        return True
+            return None
 
     def _loaded(self, task: asyncio.Task[None]) -> None:
         self._loads.discard(task)
@@ -259,11 +289,14 @@ class Engine:
         if undo is not None:
             self._filling = Filling()  # decided aside, so that a refusal leaves the batch as it was
         try:
+            if unit.change is not None:
+                unit.change()
             for command in unit.commands:
                 unit.receipts.append(self._apply(command))
         except AstrariumError as error:
             if undo is not None:
-                self._filling = filling
+                aside, self._filling = self._filling, filling
+                self._unwind(aside, aside.batch.moved)
                 self.memory.restore(undo)
             unit.answer(error)
             return
@@ -272,6 +305,16 @@ class Engine:
             self._merge(aside)
         self._filling.units.append(unit)
         self._work.set()
+
+    def _unwind(self, undone: Filling, heads: Iterable[str]) -> None:
+        """A batch will not be committed as it is: jobs born in it are not owed, those ended in it still are; `heads` are forgotten."""
+        for job in undone.born:
+            self.jobs.withdraw(job)
+        for job_id in undone.lined:
+            self.jobs.forget(job_id)
+        for carried in undone.forgotten:
+            self.jobs.put_back(carried)
+        self.memory.evict_all(heads)
 
     def _merge(self, aside: Filling) -> None:
         into, part = self._filling.batch, aside.batch
@@ -287,6 +330,8 @@ class Engine:
                 into.drop(made, key)
         into.prune.extend(part.prune)
         self._filling.born.extend(aside.born)
+        self._filling.lined.extend(aside.lined)
+        self._filling.forgotten.extend(aside.forgotten)
         self._filling.notes.extend(aside.notes)
         self._filling.streams |= aside.streams
         self._filling.changed.update(aside.changed)
@@ -477,7 +522,8 @@ class Engine:
                 try:
                     if writing.batch:
                         await self.store.write(writing.batch, self.worker)
-                except StaleHeads:
+                except StaleHeads as stale:
+                    self.memory.existing.update(stale.moved)
                     await self._decide_again(writing, None)
                 except Fenced:
                     self.fenced.set()

@@ -16,17 +16,10 @@ from .registry import Known, Registry
 from .slots import Slot, load_slot
 from .tail import Tail
 from .things import Things
-from .types import Command, Event, Needs, Receipt, Scope, SlotView
+from .types import Command, Event, Needs, Receipt, Scope, SlotView, Tombstone
 
 RECEIPTS_KEPT = 4096
 LOAD_CHUNK = 200
-
-
-class Tombstone(msgspec.Struct, frozen=True, tag=True):
-    """Stands in the log for `count` pruned events; `digest` is the SHA-256 over their bodies in order."""
-
-    count: int
-    digest: str
 
 
 class Hot:
@@ -61,6 +54,8 @@ class Memory:
         self.slots: dict[tuple[str, str], Slot] = {}
         self._receipts: OrderedDict[tuple[str, str], tuple[str, Receipt] | None] = OrderedDict()
         self._seen: dict[str, int] = {}
+        self.existing: set[str] = set()
+        """Lives a commit found in the store although a command that creates them had been decided as if they were new."""
 
     # -- lives --------------------------------------------------------------------------------------------------------
 
@@ -72,7 +67,7 @@ class Memory:
                 raise not_found(stream)
             return hot
         known = self._registry.of(stream)
-        if type(command.body) in known.machine.creates:
+        if type(command.body) in known.machine.creates and stream not in self.existing:
             hot = Hot(known, stream, command.scope, known.machine.new(stream, command.scope))
             self.hot[stream] = hot
             return hot
@@ -109,9 +104,17 @@ class Memory:
         tails: dict[str, list[tuple[Any, ...]]] = {}
         for row in events:
             tails.setdefault(row[0], []).append(row)
+        torn: list[str] = []
         for stream in streams:
-            hot = await self._fold(stream, scope, since.get(stream), tails.get(stream, ()))
+            snapshot, tail = since.get(stream), tails.get(stream, ())
+            if tail and tail[0][1] != (snapshot[1] if snapshot else 0) + 1:
+                torn.append(stream)  # another server took a snapshot between the two reads
+                continue
+            hot = await self._fold(stream, scope, snapshot, tail)
             self.hot.setdefault(stream, hot)
+            self.existing.discard(stream)
+        if torn:
+            await self._load_chunk(torn, scope)
 
     async def _fold(
         self, stream: str, scope: Scope, snapshot: tuple[Any, ...] | None, tail: Sequence[tuple[Any, ...]]
@@ -188,6 +191,9 @@ class Memory:
                 continue
             hot, data, seq, sizes = was
             things = {key: self._things.get(key) for key in hot.machine.dump_references(data)}
+            if None in things.values():
+                self.hot.pop(stream, None)  # read again from the store, once what came before is committed
+                continue
             hot.state = hot.machine.load(stream, hot.scope, data, things)
             hot.seq = seq
             hot.events_since, hot.bytes_since, hot.last_size = sizes
@@ -299,7 +305,9 @@ class Memory:
         """What replaces an ended life's events, and the snapshot row that keeps its state."""
         if not hot.machine.ended(hot.state):
             raise Refused(f"{hot.stream} has not ended", hint="only ended lives leave the log")
-        rows = await self._store.read("SELECT body FROM events WHERE stream = ? ORDER BY seq", (hot.stream,))
+        rows = await self._store.read("SELECT body, type FROM events WHERE stream = ? ORDER BY seq", (hot.stream,))
+        if rows and rows[-1][1] == Tombstone.__name__:
+            raise Refused(f"{hot.stream} has left the log already", code="pruned")
         digest = hashlib.sha256(b"\n".join(as_bytes(row[0]) for row in rows)).hexdigest()
         data = hot.machine.dump(hot.state)
         row = (hot.stream, hot.seq, hot.scope.workspace, hot.scope.environment, data)
@@ -311,10 +319,12 @@ def as_bytes(text: Any) -> bytes:
 
 
 def fingerprint(command: Command) -> str:
-    """What makes two uses of one key the same request: the machine's idea of the body (ids the server made left out)."""
-    machine_word = type(command.body).__name__.encode()
+    """What makes two uses of one key the same request: the life and the body; for one that creates a life, what the body says it
+    was `told` (ids the server made left out)."""
+    order = type(command.body).__name__
     told = getattr(command.body, "told", None)
-    return hashlib.sha256(machine_word + b"\0" + msgspec.json.encode(told() if told else command.body)).hexdigest()
+    said = [order, told()] if told else [order, command.stream, command.body]
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
 def not_found(stream: str) -> NotFound:

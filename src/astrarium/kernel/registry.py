@@ -10,7 +10,7 @@ import msgspec
 from ..errors import Bug
 from .machine import Machine, index_moves
 from .ports import KERNEL_TABLES
-from .types import Job, Table
+from .types import Job, Table, Tombstone
 
 
 class JobKind(Protocol):
@@ -48,8 +48,8 @@ class Known:
     def __init__(self, machine: Machine[Any]) -> None:
         self.machine = machine
         self.moves = index_moves(machine.table)
-        union: Any = machine.events[0]
-        for event in machine.events[1:]:
+        union: Any = Tombstone
+        for event in machine.events:
             union = union | event
         self.decoder = msgspec.json.Decoder(union)
         self.versions = dict(machine.versions)

@@ -61,6 +61,13 @@ class Event(msgspec.Struct, frozen=True):
     v: int = 1
 
 
+class Tombstone(msgspec.Struct, frozen=True, tag=True):
+    """Stands in the log for `count` pruned events; `digest` is the SHA-256 over their bodies in order."""
+
+    count: int
+    digest: str
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """The durable answer to a command. `replayed` = the key was used before and nothing new happened."""
 

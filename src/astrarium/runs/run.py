@@ -242,7 +242,7 @@ def after_child_ended(state: RunState, event: m.ChildEnded, at: int) -> list[Eff
 
 def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> Sequence[Effect]:
     # A try's own job goes with the command that reported it; a step ended from outside, or by an answer, may still have one.
-    if event.outcome == "cancelled" or state.steps[event.no].ask is not None:
+    if event.outcome in ("cancelled", "lost") or state.steps[event.no].ask is not None:
         return [JobDone(f"{state.run}/{event.no}")]
     return ()
 

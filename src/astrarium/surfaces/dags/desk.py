@@ -13,7 +13,7 @@ from ...kernel.engine import Engine
 from ...kernel.types import Command
 from ...runs import message as m
 from ...runs.ports import Step
-from ...runs.workshop import check_graph
+from ...runs.work.workshop import check_graph
 from ...spec.graph import Graph
 from ...spec.ids import RUN_ID_PATTERN, is_run_id, uuid7
 from ...spec.params import parse_overrides

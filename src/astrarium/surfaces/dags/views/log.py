@@ -11,7 +11,7 @@ import msgspec
 
 from ....errors import AstrariumError, Invalid, NotFound, Problem
 from ....runs import message as m
-from ....runs.workshop import step_file
+from ....runs.work.workshop import step_file
 from ....spec.expand import Variables, expand
 from ....spec.graph import Graph
 from ....spec.params import Param, variables

@@ -14,15 +14,15 @@ from typing import Any
 import msgspec
 from dotenv import dotenv_values
 
-from ..errors import AstrariumError, Invalid
-from ..spec.condition import all_hold
-from ..spec.expand import Variables, expand
-from ..spec.graph import Graph, Prepare
-from ..spec.params import apply_schema, override, params_json, parse_overrides, parse_params, variables
-from ..spec.params import resolve as resolve_params
+from ...errors import AstrariumError, Invalid
+from ...spec.condition import all_hold
+from ...spec.expand import Variables, expand
+from ...spec.graph import Graph, Prepare
+from ...spec.params import apply_schema, override, params_json, parse_overrides, parse_params, variables
+from ...spec.params import resolve as resolve_params
 from .context import read_secrets, server_environment
-from .message import Resolved
-from .state import RunState
+from ..message import Resolved
+from ..state import RunState
 from .workshop import Workshop
 
 

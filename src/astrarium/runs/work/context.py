@@ -14,12 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Invalid
-from ..spec.expand import StepRef, Variables, expand, expand_command, expand_script
-from ..spec.graph import Graph, Node
-from .ports import Executor, Exit, ProcessSpec, PythonCall, Running, StepFailed
-from .redact import redact
-from .state import RunState, Step
+from ...errors import Invalid
+from ...spec.expand import StepRef, Variables, expand, expand_command, expand_script
+from ...spec.graph import Graph, Node
+from ..ports import Executor, Exit, ProcessSpec, PythonCall, Running, StepFailed
+from ..redact import redact
+from ..state import RunState, Step
 
 if TYPE_CHECKING:
     from .workshop import Workshop

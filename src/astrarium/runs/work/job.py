@@ -9,20 +9,20 @@ from typing import Any
 
 import msgspec
 
-from ..errors import AstrariumError, Invalid, NotFound, Refused, Unavailable
-from ..kernel.slots import PlainJob
-from ..kernel.types import Command, Job
-from ..spec.condition import all_hold, holds
-from ..spec.ids import uuid7
-from ..spec.retry import may_repeat, may_retry, repeat_delay_s, retry_delay_s, settle_retry, tolerates
+from ...errors import AstrariumError, Invalid, NotFound, Refused, Unavailable
+from ...kernel.slots import PlainJob
+from ...kernel.types import Command, Job
+from ...spec.condition import all_hold, holds
+from ...spec.ids import uuid7
+from ...spec.retry import may_repeat, may_retry, repeat_delay_s, retry_delay_s, settle_retry, tolerates
 from .context import TIMED_OUT_CODE, Try
-from .decide import NOT_SUCCESS
-from .message import EndChild, EndTry, LoseTry, Parent, ReopenRun, Resolved, StartRun, StartTry, StopRun, TimeOutAsk, TimeOutRun
-from .ports import Result, StepFailed
+from ..decide import NOT_SUCCESS
+from ..message import EndChild, EndTry, LoseTry, Parent, ReopenRun, Resolved, StartRun, StartTry, StopRun, TimeOutAsk, TimeOutRun
+from ..ports import Result, StepFailed
 from .prepare import resolve
-from .redact import redact
-from .row import output_variables
-from .state import RunState, Step
+from ..redact import redact
+from ..row import output_variables
+from ..state import RunState, Step
 from .workshop import Workshop
 
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import msgspec
 
-from ..errors import Invalid, Problem
-from ..kernel.engine import Engine
-from ..kernel.types import Job
-from ..spec.graph import Graph, Node
-from ..store.log import run_folder, try_file
+from ...errors import Invalid, Problem
+from ...kernel.engine import Engine
+from ...kernel.types import Job
+from ...spec.graph import Graph, Node
+from ...store.log import run_folder, try_file
 from .context import Try
-from .message import RunEnded, RunStopping
-from .ports import Caller, Definitions, Executor, Exit, ProcessSpec
-from .ports import Step as StepKind
-from .state import Definition, RunState, Step
+from ..message import RunEnded, RunStopping
+from ..ports import Caller, Definitions, Executor, Exit, ProcessSpec
+from ..ports import Step as StepKind
+from ..state import Definition, RunState, Step
 
 BACKTICK_LIMIT_BYTES = 1024 * 1024
 
