@@ -95,9 +95,9 @@ def test_lines_tell_each_thing_once_in_the_order_it_happened() -> None:
     assert out.getvalue().splitlines() == [
         "demo id-1",
         "a: started",
-        "b: started",
         "a | four",
         "a: succeeded in 2.0s on try 3",
+        "b: started",
         "b: skipped in 0ms: unmet",
         "n = 4",
         "demo: succeeded in 2.0s",

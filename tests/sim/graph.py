@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from random import Random
 
-
 from astrarium.spec.graph import Condition, Edge, Graph, Node, Prepare, Repeat, Retry, Rule, Tolerate
 
 HANDLERS = ("init", "on_success", "on_failure", "on_cancel", "on_wait", "exit")

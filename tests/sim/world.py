@@ -305,7 +305,7 @@ class World:
             if isinstance(item, tuple):
                 await self.strike(*item)
                 if self.random.random() < 0.6:
-                    await self.look("after a fault")
+                    await self.look(f"after {item[0]} met {item[1]}")
             elif item == "time":
                 await self.turn()
             else:

@@ -173,17 +173,17 @@ class Lines:
         if not self._greeted:
             self._greeted = True
             self.say(f"{run.name} {run.id}")
-        news: list[tuple[int, int, StepView, str]] = []
+        news: list[tuple[int, bool, int, StepView, str]] = []  # at the same moment, what ended comes before what began
         for place, step in enumerate(run.steps):
             started = (step.name, "started", run.round)
             if step.started_at and step.tries and started not in self._told:
                 self._told.add(started)
-                news.append((step.started_at, place, step, "started"))
+                news.append((step.started_at, True, place, step, "started"))
             ended = (step.name, "ended", run.round)
             if step.ended_at and ended not in self._told:
                 self._told.add(ended)
-                news.append((step.ended_at, place, step, "ended"))
-        for _, _, step, what in sorted(news, key=lambda one: one[:2]):
+                news.append((step.ended_at, step.started_at == step.ended_at, place, step, "ended"))
+        for *_, step, what in sorted(news, key=lambda one: one[:3]):
             self._tell(step, what, preview)
 
     def _tell(self, step: StepView, what: str, preview: Preview) -> None:

@@ -18,10 +18,10 @@ from ..errors import AstrariumError, Bug, Conflict, NotFound, Refused, Unavailab
 from .audit import act
 from .clock import Clock
 from .jobs import Jobs
-from .memory import Hot, Memory, fingerprint
+from .memory import Filling, Hot, Memory, NewThing, Unit, fingerprint
 from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Batch, Fenced, NewEvent, StaleHeads, Store
 from .registry import Registry
-from .slots import ExpireJob, GrantJob, Place, Slot, load_slot
+from .slots import ExpireJob, GrantJob, Place, Slot, load_slot, slot_head
 from .tail import Tail
 from .things import Things
 from .types import ENGINE, NOTHING_NEEDED, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted, Tombstone
@@ -32,46 +32,7 @@ ENGINE_NAME = str(ENGINE)
 
 
 RETRY_S = 0.5
-
-NewThing = tuple[str, bytes]
-"""(kind, bytes) of a thing to be stored with the commands that refer to it."""
-
-
-class Unit:
-    """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch."""
-
-    __slots__ = ("change", "commands", "done", "receipts", "things")
-
-    def __init__(
-        self,
-        commands: Sequence[Command],
-        done: Done | None,
-        things: Sequence[NewThing] = (),
-        change: Callable[[], None] | None = None,
-    ) -> None:
-        self.change = change
-        self.commands = commands
-        self.done = done
-        self.things = things
-        self.receipts: list[Receipt] = []
-
-    def answer(self, error: Exception | None) -> None:
-        if self.done is not None:
-            self.done(self.receipts[0] if error is None and self.receipts else None, error)
-
-
-class Filling:
-    """The batch that is filling, with the units in it and what happens after its commit."""
-
-    __slots__ = ("batch", "born", "changed", "notes", "streams", "units")
-
-    def __init__(self) -> None:
-        self.batch = Batch()
-        self.changed: dict[str, Hot] = {}
-        self.units: list[Unit] = []
-        self.born: list[Job] = []
-        self.notes: list[tuple[str, Any]] = []
-        self.streams: set[str] = set()
+"""How long after a failed commit the engine's own changes are tried again."""
 
 
 class Engine:
@@ -143,15 +104,18 @@ class Engine:
         hot = self.memory.hot.get(job.stream)
         if hot is not None:
             return hot.scope
-        rows = await self.store.read("SELECT workspace, environment FROM jobs WHERE id = ?", (job.id,))
+        rows = await self.store.read(
+            "SELECT workspace, environment FROM jobs WHERE id = ?"
+            " UNION SELECT workspace, environment FROM leases WHERE stream = ?",
+            (job.id, job.stream),
+        )
         if not rows:
             raise NotFound(f"job {job.id} is not owed any more")
         return Scope(*rows[0])
 
     def end_lease(self, stream: str, worker: str) -> None:
         """A dead worker's lease on a life is settled."""
-        self._filling.batch.drop(LEASES, (stream, worker))
-        self._work.set()
+        self._admit(Unit((), None, (), lambda: self._filling.batch.drop(LEASES, (stream, worker))))
 
     def discard(self, job_id: str) -> None:
         """A job nobody owes any more (its life moved on)."""
@@ -302,12 +266,13 @@ class Engine:
             return
         if undo is not None:
             aside, self._filling = self._filling, filling
-            self._merge(aside)
+            filling.merge(aside)
         self._filling.units.append(unit)
         self._work.set()
 
     def _unwind(self, undone: Filling, heads: Iterable[str]) -> None:
-        """A batch will not be committed as it is: jobs born in it are not owed, those ended in it still are; `heads` are forgotten."""
+        """A batch will not be committed as it is: jobs born in it are not owed, those ended in it still are, and what was known of
+        `heads` is forgotten."""
         for job in undone.born:
             self.jobs.withdraw(job)
         for job_id in undone.lined:
@@ -315,26 +280,6 @@ class Engine:
         for carried in undone.forgotten:
             self.jobs.put_back(carried)
         self.memory.evict_all(heads)
-
-    def _merge(self, aside: Filling) -> None:
-        into, part = self._filling.batch, aside.batch
-        for stream, seq in part.heads.items():
-            into.heads.setdefault(stream, seq)
-        into.moved.update(part.moved)
-        into.events.extend(part.events)
-        for made, rows in part.rows.items():
-            for row in rows.values():
-                into.put(made, row)
-        for made, keys in part.gone.items():
-            for key in keys:
-                into.drop(made, key)
-        into.prune.extend(part.prune)
-        self._filling.born.extend(aside.born)
-        self._filling.lined.extend(aside.lined)
-        self._filling.forgotten.extend(aside.forgotten)
-        self._filling.notes.extend(aside.notes)
-        self._filling.streams |= aside.streams
-        self._filling.changed.update(aside.changed)
 
     def _apply(self, command: Command) -> Receipt:
         memory = self.memory
@@ -411,15 +356,15 @@ class Engine:
             self._put_job(effect, hot, facts)
         elif kind is JobDone:
             self._filling.batch.drop(JOBS, effect.id)
-            self.jobs.forget(effect.id)
+            carried = self.jobs.forget(effect.id)
+            if carried is not None:
+                self._filling.forgotten.append(carried)
         elif kind is SlotAsk:
             slot = self._slot(hot.scope, effect.name)
             fence = slot.ask(hot.stream, effect, now, self._filling.batch)
             if fence:
                 self._follow(hot, SlotGranted(effect.name, fence), facts)
-                if effect.until:
-                    expiry = {"name": effect.name, "workspace": hot.scope.workspace, "environment": hot.scope.environment}
-                    self._put_job(Job(f"{slot.head}:expire", ExpireJob.name, hot.stream, expiry, effect.until), hot, facts)
+                self._expect_expiry(slot, hot.scope, now)
             self._slot_moved(slot)
         elif kind is SlotFree:
             slot = self._slot(hot.scope, effect.name)
@@ -430,13 +375,18 @@ class Engine:
     async def expire_slot(self, scope: Scope, name: str) -> None:
         """End the holds of a slot whose time is over, and give the places on."""
         if (scope.workspace, name) not in self.memory.slots:
-            self.memory.slots[(scope.workspace, name)] = await load_slot(self.store, scope.workspace, name)
-        slot = self._slot(scope, name)
-        now = self.clock.now()
+            await self._settled(slot_head(scope.workspace, name))
+            slot = await load_slot(self.store, scope.workspace, name)
+            self.memory.slots.setdefault((scope.workspace, name), slot)
+        await self._change(lambda: self._expire(scope, name))
+
+    def _expire(self, scope: Scope, name: str) -> None:
+        if (scope.workspace, name) not in self.memory.slots:
+            raise Unavailable(f"slot {name} moved meanwhile", hint="expire it again")
+        slot, now = self._slot(scope, name), self.clock.now()
         granted = slot.expire(now, self._filling.batch)
         self._slot_moved(slot)
         self._grant(slot, granted, scope, now)
-        self._work.set()
 
     def _slot(self, scope: Scope, name: str) -> Slot:
         slot = self.memory.slots[(scope.workspace, name)]
@@ -450,11 +400,23 @@ class Engine:
     def _grant(self, slot: Slot, granted: list[Place], scope: Scope, now: int) -> None:
         for place in granted:
             body = {"name": slot.name, "fence": place.fence}
-            job = Job(f"{place.holder}:{slot.name}", GrantJob.name, place.holder, body)
-            owner = self.worker if self.jobs.offer(job, scope, now) else ""
-            self._job_row(job, scope, owner)
-            if owner and self.jobs.starts_now(job):
-                self._filling.born.append(job)
+            self._owe(Job(f"{place.holder}:{slot.name}", GrantJob.name, place.holder, body), scope, now)
+        self._expect_expiry(slot, scope, now)
+
+    def _expect_expiry(self, slot: Slot, scope: Scope, now: int) -> None:
+        """A job for the next hold of a slot that ends by itself."""
+        ending = [place for place in slot.holders.values() if place.until]
+        if ending:
+            place = min(ending, key=lambda place: place.until)
+            body = {"name": slot.name, "workspace": scope.workspace, "environment": scope.environment}
+            self._owe(Job(f"{slot.head}:expire:{place.until}", ExpireJob.name, place.holder, body, place.until), scope, now)
+
+    def _owe(self, job: Job, scope: Scope, now: int) -> None:
+        """Record a job of the engine's own, of a kind nobody is told the beginning of."""
+        owner = self.worker if self.jobs.offer(job, scope, now) else ""
+        self._job_row(job, scope, owner)
+        if owner and self.jobs.starts_now(job):
+            self._filling.born.append(job)
 
     def _put_job(self, job: Job, hot: Hot, facts: Facts) -> None:
         """Record a job; claim it at birth if there is a free place for it here."""
@@ -463,6 +425,7 @@ class Engine:
             return
         if not self.jobs.starts_now(job):
             self._job_row(job, hot.scope, self.worker)
+            self._filling.lined.append(job.id)
             return
         kind = self.registry.kinds[job.kind]
         claim = kind.claim(job)
@@ -559,7 +522,7 @@ class Engine:
         for stream, body in written.notes:
             for listener in self.registry.listeners[type(body)]:
                 listener(stream, body)
-        self.memory.settle(written.streams, self._filling.streams)
+        self.memory.settle(written.streams, self._filling.streams, self.jobs.streams)
         if written.batch.events and self.store.shared:
             self.memory.seen_own(written.batch.events)
         self.tail.wake()
@@ -569,9 +532,7 @@ class Engine:
         self._backlog = []
         pending, self._filling = self._filling, Filling()
         for filling in (failed, pending):
-            for job in filling.born:
-                self.jobs.withdraw(job)
-            self.memory.evict_all([*filling.streams, *filling.batch.heads])
+            self._unwind(filling, [*filling.streams, *filling.batch.heads])
         self.things.forget()
         self._writing = None
         self.tail.wake()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -97,11 +98,19 @@ class Jobs:
         else:
             self.forget(job.id)
 
-    def forget(self, job_id: str) -> None:
+    def forget(self, job_id: str) -> Carried | None:
         """A waiting job is no longer owed."""
         for line in self._line.values():
-            if line.pop(job_id, None) is not None:
-                return
+            carried = line.pop(job_id, None)
+            if carried is not None:
+                return carried
+        return None
+
+    def put_back(self, carried: Carried) -> None:
+        """The transaction in which a waiting job ended did not happen."""
+        if self._accepting:
+            self._line.setdefault(carried.place, OrderedDict())[carried.job.id] = carried
+            asyncio.get_running_loop().call_soon(self._next, carried.place)
 
     def start(self, job: Job) -> None:
         """Begin a job whose claim is durable."""
@@ -122,6 +131,11 @@ class Jobs:
     async def _carry(self, carried: Carried, result: Any) -> None:
         try:
             body = await result
+        except Unavailable as error:
+            log.warning("job %s is tried again: %s", carried.job.id, error)
+            self._finish(carried)
+            asyncio.get_running_loop().call_later(RETRY_REPORT_S, self._again, carried)
+            return
         except Exception as error:
             body = self._broke(carried, error)
         self._report(carried, body)
@@ -133,13 +147,16 @@ class Jobs:
 
     def _report(self, carried: Carried, body: Any) -> None:
         """The job's own work is over: its place is free, its result becomes a command."""
-        if self._running.pop(carried.job.id, None) is not None and carried.place:
-            self._leave(carried)
-            self._next(carried.place)
+        self._finish(carried)
         if body is not None:
             self._send(carried, body)
         elif not self._engine.registry.kinds[carried.job.kind].leased:
             self._engine.discard(carried.job.id)
+
+    def _finish(self, carried: Carried) -> None:
+        if self._running.pop(carried.job.id, None) is not None and carried.place:
+            self._leave(carried)
+            self._next(carried.place)
         if not self._running:
             self._quiet.set()
 
@@ -258,8 +275,10 @@ class Jobs:
         await engine.settle_writes()
         now = engine.clock.now()
         rows = await engine.store.claim(engine.worker, now, CLAIM_CHUNK)
-        for row in rows:
-            self._admit(*job_of(row))
+        jobs = [job_of(row) for row in rows]
+        await self._load_lives((job.stream, scope) for job, scope in jobs)
+        for job, scope in jobs:
+            self._admit(job, scope)
         if len(rows) < CLAIM_CHUNK:
             due = await engine.store.read("SELECT min(not_before) FROM jobs WHERE owner = ''")
             if due and due[0][0] is not None:
@@ -273,11 +292,7 @@ class Jobs:
         total = 0
         while rows := await engine.store.claim_lost(engine.worker, CLAIM_CHUNK):
             jobs = [job_of(row) for row in rows]
-            by_scope: dict[Scope, list[str]] = {}
-            for job, scope in jobs:
-                by_scope.setdefault(scope, []).append(job.stream)
-            for scope, streams in by_scope.items():
-                await engine.memory.load_many(streams, scope)
+            await self._load_lives((job.stream, scope) for job, scope in jobs)
             for job, scope in jobs:
                 self._inherit(job, scope)
             total += len(rows)
@@ -288,11 +303,7 @@ class Jobs:
         """What dead workers carried out under a lease is lost; the life says what becomes of it. The lease goes with that."""
         engine, total = self._engine, 0
         while rows := await engine.store.read(DEAD_LEASES, (CLAIM_CHUNK,)):
-            by_scope: dict[Scope, list[str]] = {}
-            for stream, _, workspace, environment in rows:
-                by_scope.setdefault(Scope(workspace, environment), []).append(stream)
-            for scope, streams in by_scope.items():
-                await engine.memory.load_many(streams, scope)
+            await self._load_lives((stream, Scope(workspace, environment)) for stream, _, workspace, environment in rows)
             for stream, worker, workspace, environment in rows:
                 scope = Scope(workspace, environment)
                 hot = await engine.memory.load(stream, scope)
@@ -302,6 +313,17 @@ class Jobs:
             total += len(rows)
             await engine.settle_writes()
         return total
+
+    async def _load_lives(self, lives: Iterable[tuple[str, Scope]]) -> None:
+        """Bring the lives of jobs that are ours now into memory. If that fails, each is read when its job begins."""
+        by_scope: dict[Scope, list[str]] = {}
+        for stream, scope in lives:
+            by_scope.setdefault(scope, []).append(stream)
+        try:
+            for scope, streams in by_scope.items():
+                await self._engine.memory.load_many(streams, scope)
+        except AstrariumError as error:
+            log.warning("cannot read lives ahead: %s", error)
 
     def _inherit(self, job: Job, scope: Scope) -> None:
         body = self._engine.registry.kinds[job.kind].lose(job)
@@ -319,8 +341,10 @@ class Jobs:
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def running(self) -> list[Job]:
-        return [carried.job for carried in self._running.values()]
+    def streams(self) -> set[str]:
+        """The lives this process works on now."""
+        carried = (*self._starting.values(), *self._running.values())
+        return {one.job.stream for one in carried}
 
     async def drain(self, timeout_s: float) -> bool:
         """Accept nothing more and wait for what runs; False if something still runs after the time."""

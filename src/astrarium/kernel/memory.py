@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from ..errors import Conflict, NotFound, Refused
+from .jobs import Carried
 from .machine import Machine
-from .ports import NewEvent, Store
+from .ports import Batch, NewEvent, Store
 from .registry import Known, Registry
 from .slots import Slot, load_slot
 from .tail import Tail
 from .things import Things
-from .types import Command, Event, Needs, Receipt, Scope, SlotView, Tombstone
+from .types import Command, Done, Event, Job, Needs, Receipt, Scope, SlotView, Tombstone
 
 RECEIPTS_KEPT = 4096
 LOAD_CHUNK = 200
@@ -42,6 +43,71 @@ class Hot:
     def snapshot_taken(self, size: int) -> None:
         self.events_since = self.bytes_since = 0
         self.last_size = size
+
+
+NewThing = tuple[str, bytes]
+"""(kind, bytes) of a thing to be stored with the commands that refer to it."""
+
+
+class Unit:
+    """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch."""
+
+    __slots__ = ("change", "commands", "done", "receipts", "things")
+
+    def __init__(
+        self,
+        commands: Sequence[Command],
+        done: Done | None,
+        things: Sequence[NewThing] = (),
+        change: Callable[[], None] | None = None,
+    ) -> None:
+        self.commands = commands
+        self.done = done
+        self.things = things
+        self.change = change
+        self.receipts: list[Receipt] = []
+
+    def answer(self, error: Exception | None) -> None:
+        if self.done is not None:
+            self.done(self.receipts[0] if error is None and self.receipts else None, error)
+
+
+class Filling:
+    """The batch that is filling, with the units in it and what happens after its commit: jobs `born` in it start, `lined` ones
+    wait in line; `forgotten` ones were in line and are not owed any more."""
+
+    __slots__ = ("batch", "born", "changed", "forgotten", "lined", "notes", "streams", "units")
+
+    def __init__(self) -> None:
+        self.batch = Batch()
+        self.changed: dict[str, Hot] = {}
+        self.units: list[Unit] = []
+        self.born: list[Job] = []
+        self.lined: list[str] = []
+        self.forgotten: list[Carried] = []
+        self.notes: list[tuple[str, Any]] = []
+        self.streams: set[str] = set()
+
+    def merge(self, aside: Filling) -> None:
+        """Add what was decided aside."""
+        into, part = self.batch, aside.batch
+        for stream, seq in part.heads.items():
+            into.heads.setdefault(stream, seq)
+        into.moved.update(part.moved)
+        into.events.extend(part.events)
+        for made, rows in part.rows.items():
+            for row in rows.values():
+                into.put(made, row)
+        for made, keys in part.gone.items():
+            for key in keys:
+                into.drop(made, key)
+        into.prune.extend(part.prune)
+        self.born.extend(aside.born)
+        self.lined.extend(aside.lined)
+        self.forgotten.extend(aside.forgotten)
+        self.notes.extend(aside.notes)
+        self.streams |= aside.streams
+        self.changed.update(aside.changed)
 
 
 class Memory:
@@ -158,18 +224,22 @@ class Memory:
             else:
                 self.hot.pop(head, None)
 
-    def settle(self, written: set[str], filling: set[str]) -> None:
-        """After a commit: let go of lives that ended, and of the longest unused ones above the limit."""
+    def settle(self, written: set[str], filling: set[str], busy: Callable[[], set[str]]) -> None:
+        """After a commit: let go of lives that ended, and above the limit of the oldest that nobody works on now (`busy`)."""
         for stream in written:
             if stream not in filling:
                 hot = self.hot.get(stream)
                 if hot is not None and hot.machine.ended(hot.state):
                     del self.hot[stream]
-        while len(self.hot) > self._limit:
-            stream = next(iter(self.hot))
-            if stream in filling:
-                return
-            del self.hot[stream]
+        if len(self.hot) > self._limit:
+            kept = filling | busy()
+            spare = [stream for stream in self.hot if stream not in kept]
+            for stream in spare[: len(self.hot) - self._limit // 2]:
+                del self.hot[stream]
+        if len(self.slots) > self._limit:
+            for key, slot in list(self.slots.items())[: self._limit // 2]:
+                if slot.head not in filling:
+                    del self.slots[key]
 
     def remember(self, commands: Sequence[Command]) -> dict[str, tuple[Hot, bytes, int, Any] | None]:
         """States as they are, to be put back if one of several commands is refused. None = the life is new."""
@@ -180,7 +250,7 @@ class Memory:
                 kept[command.stream] = None
             else:
                 data = hot.machine.dump(hot.state)
-                sizes = (hot.events_since, hot.bytes_since, hot.last_size)
+                sizes = (hot.events_since, hot.bytes_since, hot.last_size, hot.leased)
                 kept[command.stream] = (hot, data, hot.seq, sizes)
         return kept
 
@@ -196,7 +266,7 @@ class Memory:
                 continue
             hot.state = hot.machine.load(stream, hot.scope, data, things)
             hot.seq = seq
-            hot.events_since, hot.bytes_since, hot.last_size = sizes
+            hot.events_since, hot.bytes_since, hot.last_size, hot.leased = sizes
             self.hot[stream] = hot
 
     # -- facts --------------------------------------------------------------------------------------------------------

@@ -170,6 +170,8 @@ def start_try(state: RunState, command: StartTry, facts: Facts) -> Events:
     step = state.steps.get(command.no)
     if state.status not in ("running", "stopping") or step is None or step.status not in ("offered", "delayed"):
         raise Refused(f"step {command.no} of run {state.run} is not to be started")
+    if step.status == "delayed" and step.due > facts.now:
+        raise Refused(f"step {command.no} of run {state.run} is not due yet")
     return [StepStarted(command.no, step.try_no + 1, command.worker)]
 
 
@@ -223,7 +225,7 @@ def ask(state: RunState, step: Step, command: EndTry, facts: Facts) -> Events:
         told = tuple(
             Visit(node, node)
             for node in range(len(nodes))
-            if nodes[node].phase == "on_wait" and (node not in state.steps or state.steps[node].status == "idle")
+            if nodes[node].phase == "on_wait" and (node not in state.steps or state.steps[node].status in ("idle", "done"))
         )
     return [StepAsked(step.no, command.ask, until, told), *resting(state, step)]
 

@@ -184,6 +184,7 @@ def on_spawned(state: RunState, event: ChildrenSpawned, at: int) -> None:
         event.children, event.max_active, event.parallel, event.tolerated, event.marked,
         event.retry_in_s, event.retry_limit, states, first, first,
     )  # fmt: skip
+    state.let_go = [(event.no, index) for index in range(first)]
 
 
 def on_child_ended(state: RunState, event: ChildEnded, at: int) -> None:
@@ -195,6 +196,7 @@ def on_child_ended(state: RunState, event: ChildEnded, at: int) -> None:
     state.freed = []
     if children.next < len(children.specs) and state.status != "stopping":
         state.freed.append((event.no, children.next))
+        state.let_go = [(event.no, children.next)]
         children.next += 1
         children.open += 1
 

@@ -112,6 +112,7 @@ class RunMachine(Machine[RunState]):
             start = command if type(command) is m.StartRun else command.start
             state.definition = facts.things[start.graph]
         state.fresh = []
+        state.let_go = []
         return decision(state, command, facts)
 
     def status(self, state: RunState, event: Any) -> str:
@@ -225,19 +226,15 @@ def after_asked(state: RunState, event: m.StepAsked, at: int) -> list[Effect]:
     return [Job(f"{state.run}/{event.no}", "ask_due", f"run:{state.run}", body, event.until)]
 
 
-def child_job(state: RunState, no: int, index: int) -> Job:
-    body = {"no": no, "index": index, "round": state.round}
-    return Job(f"{state.run}/{no}/{index}", "start_child", f"run:{state.run}", body)
-
-
-def after_spawned(state: RunState, event: m.ChildrenSpawned, at: int) -> list[Effect]:
-    children = state.steps[event.no].children
-    return [child_job(state, event.no, index) for index in range(children.next)] if children is not None else []
-
-
-def after_child_ended(state: RunState, event: m.ChildEnded, at: int) -> list[Effect]:
-    freed, state.freed = state.freed, []
-    return [child_job(state, no, index) for no, index in freed]
+def start_children(state: RunState, event: Any, at: int) -> list[Effect]:
+    """One job for each child the fold let go."""
+    stream, round_no = f"run:{state.run}", state.round
+    made: list[Effect] = [
+        Job(f"{state.run}/{no}/{index}", "start_child", stream, {"no": no, "index": index, "round": round_no})
+        for no, index in state.let_go
+    ]
+    state.let_go = []
+    return made
 
 
 def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> Sequence[Effect]:
@@ -275,8 +272,8 @@ REACTIONS: dict[type, Any] = {
     m.RunReopened: after_reopened,
     m.RunResumed: after_resumed,
     m.StepAsked: after_asked,
-    m.ChildrenSpawned: after_spawned,
-    m.ChildEnded: after_child_ended,
+    m.ChildrenSpawned: start_children,
+    m.ChildEnded: start_children,
     m.StepEnded: after_step_ended,
     m.RunStopping: after_stopping,
     m.RunEnded: after_ended,

@@ -159,6 +159,7 @@ class RunState(Kept):
     definition: Definition | None = None
     memo: Any = None
     fresh: list[int] = []
+    let_go: list[tuple[int, int]] = []
     freed: list[tuple[int, int]] = []
     touched: set[int] = set()
     run_touched: bool = False

@@ -48,15 +48,14 @@ class RunStep:
         return LoseTry(job.body["no"], again=again)
 
     def broke(self, job: Job, error: Exception) -> Any:
+        said = f"{type(error).__name__}: {error}"
         found = self._shop.find(job)
-        if not found:
-            return None
-        return EndTry(job.body["no"], found[1].try_no, "broken", error=f"{type(error).__name__}: {error}")
+        return EndTry(job.body["no"], found[1].try_no, "broken", error=said) if found else LoseTry(job.body["no"], reason=said)
 
     def carry_out(self, job: Job) -> Any | Awaitable[Any]:
         found = self._shop.find(job)
         if not found:
-            return None
+            return self._load_and_execute(job)
         state, step = found
         plain = self._shop.plain(state.known, step.node)
         if plain is not None:
@@ -65,6 +64,14 @@ class RunStep:
             if isinstance(result, Result):
                 return EndTry(step.no, step.try_no, result.outcome, result.output, result.patch, result.exit_code, result.error)
         return self._execute(Try(self._shop, state, step), state, step)
+
+    async def _load_and_execute(self, job: Job) -> Any:
+        """As `_execute`, for a run that is not in memory any more."""
+        state = await self._shop.load(job)
+        step = state.steps.get(job.body["no"]) if state is not None else None
+        if state is None or step is None or step.status != "running":
+            return None
+        return await self._execute(Try(self._shop, state, step), state, step)
 
     async def _execute(self, attempt: Try, state: RunState, step: Step) -> Any:
         shop = self._shop
