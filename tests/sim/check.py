@@ -93,8 +93,9 @@ async def waits(world: World, when: str) -> None:
     check_rows(world, states)
     check_positions(world)
     jobs = {row[0]: row for row in world.disk.rows("SELECT id, kind, stream, owner, not_before FROM jobs")}
+    leases = set(world.disk.rows("SELECT stream, worker FROM leases"))
     lines = {(row[0], row[1]) for row in world.disk.rows("SELECT name, holder FROM slots")}
-    told = [what for run, state in states.items() for what in unfinished(world, run, state, jobs, lines, states)]
+    told = [what for run, state in states.items() for what in unfinished(world, run, state, jobs, leases, lines, states)]
     told.extend(lost_jobs(world, jobs))
     told.extend(stale_jobs(states, jobs))
     if told:
@@ -104,7 +105,8 @@ async def waits(world: World, when: str) -> None:
 
 
 def unfinished(
-    world: World, run: str, state: RunState, jobs: dict[str, Any], lines: set[tuple[str, str]], states: dict[str, RunState]
+    world: World, run: str, state: RunState, jobs: dict[str, Any], leases: set[tuple[Any, ...]], lines: set[tuple[str, str]],
+    states: dict[str, RunState],
 ) -> Iterator[str]:
     """What of a run waits for nothing."""
     if state.status in ("ended", "paused"):
@@ -120,7 +122,9 @@ def unfinished(
         yield f"{run} is {state.status}, has no open step and nothing to prepare"
     for step in open_:
         job = jobs.get(f"{run}/{step.no}")
-        if step.status in ("offered", "delayed", "running") and job is None and state.status != "pausing":
+        if step.status == "running":
+            yield from unheld(world, run, step, leases)
+        if step.status in ("offered", "delayed") and job is None and state.status != "pausing":
             yield f"step {step.no} of {run} is {step.status} without a job ({state.status})"
         if step.status == "ready" and state.status == "running" and not state.active:
             yield f"step {step.no} of {run} is ready and nothing frees a place"
@@ -128,6 +132,17 @@ def unfinished(
             yield f"step {step.no} of {run} asks with a time limit but without a timer"
         if step.status == "parent" and not any(waited_for(run, state, step, jobs, states)):
             yield f"step {step.no} of {run} waits for children that do not exist"
+
+
+def unheld(world: World, run: str, step: Any, leases: set[tuple[Any, ...]]) -> Iterator[str]:
+    """A try has a lease that leads to it after a crash, and a live worker knows of its own tries."""
+    if (f"run:{run}", step.worker) not in leases:
+        yield f"step {step.no} of {run} runs at {step.worker}, which has no lease"
+    for server in world.servers:
+        jobs = server.engine.jobs
+        known = f"{run}/{step.no}" in jobs._running or f"{run}/{step.no}" in jobs._starting
+        if server.name == step.worker and server.ready and world.disk.alive(server.name) and not known:
+            yield f"step {step.no} of {run} runs at {step.worker}, which does not know it"
 
 
 def waited_for(run: str, state: RunState, step: Any, jobs: dict[str, Any], states: dict[str, RunState]) -> Iterator[bool]:
@@ -246,13 +261,13 @@ def check_fold(world: World, run: str, loaded: RunState, events: list[tuple[int,
     from tests.sim.world import SCOPE
 
     state = MACHINE.new(f"run:{run}", SCOPE)
-    state.definition = loaded.definition
+    state.known = loaded.known
     for at, body in events:
         MACHINE.evolve(state, body, at)
     whole, short = MACHINE.dump(state), MACHINE.dump(loaded)
     if whole != short:
         fail(world, f"run {run}: the log says {whole!r}, snapshot and tail say {short!r}")
-    again = MACHINE.load(f"run:{run}", SCOPE, whole, {state.graph: state.definition})
+    again = MACHINE.load(f"run:{run}", SCOPE, whole, {state.graph: state.known})
     if MACHINE.dump(again) != whole:
         fail(world, f"run {run} is not loaded as it was dumped: {whole!r}")
 

@@ -40,7 +40,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
     try:
         yield worker
     finally:
-        await worker.close(0.0)
+        await worker.close()
 
 
 async def start_alone(worker: Worker, compiled: Compiled, name: str, alias: str, params: str) -> str:

@@ -19,12 +19,26 @@ from .audit import act
 from .clock import Clock
 from .jobs import Jobs
 from .memory import Filling, Hot, Memory, NewThing, Unit, fingerprint
-from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Batch, Fenced, NewEvent, StaleHeads, Store
+from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Fenced, NewEvent, StaleHeads, Store
 from .registry import Registry
 from .slots import ExpireJob, GrantJob, Place, Slot, load_slot, slot_head
 from .tail import Tail
 from .things import Things
-from .types import ENGINE, NOTHING_NEEDED, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted, Tombstone
+from .types import (
+    ENGINE,
+    NOTHING_NEEDED,
+    Command,
+    Done,
+    Facts,
+    Job,
+    JobDone,
+    Receipt,
+    Scope,
+    SlotAsk,
+    SlotFree,
+    SlotGranted,
+    Tombstone,
+)
 
 log = logging.getLogger("astrarium.kernel")
 _encode = msgspec.json.Encoder().encode

@@ -125,7 +125,7 @@ async def _fork_rules(
 
 async def _past(engine: Engine, source: RunState, no: int) -> RunState:
     """A run as it was when step `no` had ended and nothing had followed from that yet."""
-    past = RunState(run=source.run, scope=source.scope, definition=source.known)
+    past = RunState(run=source.run, scope=source.scope, known=source.known)
     seq = 0
     while page := await engine.tail.read_stream(f"run:{source.run}", seq):
         for event in page:

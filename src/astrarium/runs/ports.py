@@ -146,10 +146,6 @@ class Executor(Protocol):
 class TryContext(Protocol):
     """What a step may see and do during one try. All texts it needs expanded go through `expand`."""
 
-    run_id: str
-    run_name: str
-    node: Node
-    graph: Graph
     try_no: int
     pass_no: int
     workdir: Path
@@ -157,6 +153,18 @@ class TryContext(Protocol):
     stderr: Path
     redact: tuple[str, ...]
     max_log_bytes: int
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def run_name(self) -> str: ...
+
+    @property
+    def node(self) -> Node: ...
+
+    @property
+    def graph(self) -> Graph: ...
+
     @property
     def stopping(self) -> asyncio.Event:
         """Set when the run or step is being stopped; processes started through `run_process` are signalled without the step's help."""

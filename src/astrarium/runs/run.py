@@ -73,7 +73,7 @@ class RunMachine(Machine[RunState]):
 
     def provide(self, state: RunState, things: Mapping[str, Any]) -> None:
         for definition in things.values():
-            state.definition = definition
+            state.known = definition
 
     def needs(self, state: RunState, command: Any) -> Needs:
         kind = type(command)
@@ -110,7 +110,7 @@ class RunMachine(Machine[RunState]):
             raise Bug(f"a run knows no {type(command).__name__}")
         if state.status == "new" and type(command) in (m.StartRun, m.ForkRun):
             start = command if type(command) is m.StartRun else command.start
-            state.definition = facts.things[start.graph]
+            state.known = facts.things[start.graph]
         state.fresh = []
         state.let_go = []
         return decision(state, command, facts)

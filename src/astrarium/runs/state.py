@@ -156,7 +156,6 @@ class RunState(Kept):
 
     run: str = ""
     scope: Scope = Scope("", "")
-    definition: Definition | None = None
     memo: Any = None
     fresh: list[int] = []
     let_go: list[tuple[int, int]] = []
@@ -164,11 +163,7 @@ class RunState(Kept):
     touched: set[int] = set()
     run_touched: bool = False
     ending: Needs | None = None
-
-    @property
-    def known(self) -> Definition:
-        assert self.definition is not None, "a run is folded only with its definition at hand"
-        return self.definition
+    known: Definition = None  # type: ignore[assignment]  # set before the first fold, read in every one
 
     def node(self, no: int) -> Node:
         return self.known.nodes[self.steps[no].node]
@@ -181,7 +176,7 @@ _DECODER = msgspec.json.Decoder(Kept)
 def dump_state(state: RunState) -> bytes:
     """The state as JSON: [kept, memo]; keys of `steps` become text and come back as numbers."""
     kept = Kept(**{name: getattr(state, name) for name in KEPT_FIELDS})
-    memo = state.known.router.dump(state.memo) if state.definition is not None else None
+    memo = state.known.router.dump(state.memo) if state.known is not None else None
     return msgspec.json.encode([kept, memo])
 
 
@@ -198,7 +193,8 @@ class _GraphOnly(msgspec.Struct):
 def load_state(run: str, scope: Scope, data: bytes, definition: Definition | None) -> RunState:
     kept_raw, memo_raw = msgspec.json.decode(data, type=tuple[msgspec.Raw, msgspec.Raw])
     kept = _DECODER.decode(kept_raw)
-    state = RunState(**{name: getattr(kept, name) for name in KEPT_FIELDS}, run=run, scope=scope, definition=definition)
+    state = RunState(**{name: getattr(kept, name) for name in KEPT_FIELDS}, run=run, scope=scope)
     if definition is not None:
+        state.known = definition
         state.memo = definition.router.load(definition.plan, msgspec.json.decode(memo_raw))
     return state

@@ -81,25 +81,51 @@ class Try:
         self._shop = shop
         self._state = state
         self._step = step
-        self._live: list[Running] = []
-        self._task: asyncio.Task[Any] | None = None
-        self._grace_s = state.known.graph.stop_grace_s
-        self._signal = 0
-        self._log_offset = 0
-        self.no = step.no
-        self.captures = shop.kind_of(state.known.nodes[step.node]).captures
-        self.cooperative = False
-        self.run_id = state.run
-        self.run_name = state.name
-        self.graph: Graph = state.known.graph
-        self.node: Node = state.known.nodes[step.node]
         self.try_no = step.try_no
         self.pass_no = step.passes
-        self.ended_by = ""
-        """Why it was ended from outside: stopped, timed_out, server_stop; empty = it was not."""
-        self.workdir = self.stdout = self.stderr = NOWHERE
-        self.max_log_bytes = 0
-        self.redact: tuple[str, ...] = ()
+
+    # What most executions never change stands with the class: a try of a plain step costs little more than its two numbers.
+    _task: asyncio.Task[Any] | None = None
+    _signal = 0
+    _log_offset = 0
+    cooperative = False
+    ended_by = ""
+    """Why it was ended from outside: stopped, timed_out, server_stop; empty = it was not."""
+    workdir = stdout = stderr = NOWHERE
+    max_log_bytes = 0
+    redact: tuple[str, ...] = ()
+
+    @cached_property
+    def _live(self) -> list[Running]:
+        return []
+
+    @cached_property
+    def _grace_s(self) -> float:
+        return self.graph.stop_grace_s
+
+    @property
+    def no(self) -> int:
+        return self._step.no
+
+    @property
+    def captures(self) -> bool:
+        return self._shop.kind_of(self.node).captures
+
+    @property
+    def run_id(self) -> str:
+        return self._state.run
+
+    @property
+    def run_name(self) -> str:
+        return self._state.name
+
+    @property
+    def graph(self) -> Graph:
+        return self._state.known.graph
+
+    @property
+    def node(self) -> Node:
+        return self._state.known.nodes[self._step.node]
 
     @cached_property
     def stopping(self) -> asyncio.Event:

@@ -6,8 +6,11 @@ import asyncio
 from pathlib import Path
 
 from ...errors import Bug, Invalid
+from ...kernel.audit import act
 from ...kernel.engine import Engine
+from ...kernel.types import ENGINE
 from ...spec.graph import Graph
+from ...web.caller import PERSONAL
 from .catalog import SUFFIXES, Catalog, Entry
 
 
@@ -24,7 +27,7 @@ class DagDefinitions:
         self._bound.set()
 
     async def __call__(self, name: str, calling: Graph) -> tuple[str, Graph]:
-        """(hash, graph) of what `calling` names. Raises `NotFound`, or `Invalid` when the file does not compile."""
+        """(hash, graph) of what `calling` names; a graph seen for the first time is kept, with a record of it. Raises `NotFound`, or `Invalid` when the file does not compile."""
         await self._bound.wait()
         engine = self._engine
         if engine is None:
@@ -36,7 +39,8 @@ class DagDefinitions:
         if entry.dag is None:
             raise Invalid(f"DAG {name!r} ({entry.path}) does not load: {entry.problems[0]}", entry.problems)
         if engine.things.get(entry.graph) is None:
-            await engine.submit_all((), things=entry.things)
+            kept = act(PERSONAL, ENGINE, "definition.kept", entry.name, file=entry.file_name, graph=entry.graph)
+            await engine.submit(kept, entry.things)
         return entry.graph, entry.dag.graph
 
     def _entry(self, name: str, calling: Graph) -> Entry:
