@@ -41,7 +41,9 @@ EXECUTORS_GROUP = "astrarium.executors"
 CALLERS_GROUP = "astrarium.callers"
 STOP_GRACE_S = 5.0
 INLINE_BELOW_S = 0.002
-"""Where a commit takes less than this, the loop commits itself: handing batches to a writer thread costs more than it saves."""
+"""Where a commit takes less than this, the loop commits large batches itself: handing them to a thread costs more than it saves."""
+INLINE_FROM = 32
+"""Events in a large batch."""
 
 
 def load_steps() -> dict[str, Step]:
@@ -91,9 +93,11 @@ def commit_s(folder: Path) -> float:
 def open_store(settings: Settings, registry: Registry) -> Store:
     """The store the settings name: a PostgreSQL URL, or the embedded database of the data folder."""
     if not settings.database_url:
-        inline = settings.synchronous == "normal" or commit_s(settings.data_dir) < INLINE_BELOW_S
+        fast = settings.synchronous == "normal" or commit_s(settings.data_dir) < INLINE_BELOW_S
         path = settings.data_dir / "astrarium.db"
-        return SqliteStore(path, tables=registry.tables, synchronous=settings.synchronous, inline=inline, readers=3)
+        return SqliteStore(
+            path, tables=registry.tables, synchronous=settings.synchronous, inline_from=INLINE_FROM if fast else 0
+        )
     try:
         module = import_module("astrarium.store.postgres")  # by name: its driver is an extra
     except ImportError as error:

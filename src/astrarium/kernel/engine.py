@@ -507,7 +507,9 @@ class Engine:
                     await self._decide_again(writing, Unavailable("this server's lease was taken over by another"))
                 except AstrariumError as error:
                     log.error("commit failed: %s", error)
+                    born = [(job, writing.changed[job.stream].scope) for job in writing.born if job.stream in writing.changed]
                     await self._decide_again(writing, error)
+                    self.jobs.doubt(born)
                 else:
                     self._writing = None
                     self._committed(writing)

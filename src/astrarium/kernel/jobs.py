@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import AstrariumError, Unavailable
 from .clock import Timer
+from .ports import JOBS
 from .types import Command, Job, Scope
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("astrarium.kernel")
 CLAIM_CHUNK = 500
+JOB_COLUMNS = tuple(column.name for column in JOBS.columns)
 DEAD_LEASES = (
     "SELECT stream, worker, workspace, environment FROM leases"
     " WHERE worker NOT IN (SELECT id FROM workers WHERE ended = 0) ORDER BY stream LIMIT ?"
@@ -55,6 +57,8 @@ class Jobs:
         self._running: dict[str, Carried] = {}
         self._accepting = False
         self._left = False
+        self._doubtful = False
+        self._doubted: list[tuple[Job, Scope]] = []
         self._due_at = 0
         self._due_timer: Timer | None = None
         self._look = asyncio.Event()
@@ -209,7 +213,8 @@ class Jobs:
             self._starting.pop(job.id, None)
             self._leave(carried)
             if isinstance(error, Unavailable):
-                asyncio.get_running_loop().call_later(RETRY_REPORT_S, self._again, carried)
+                self.doubt([(job, carried.scope)])
+                self._next(carried.place)
             else:
                 self._engine.discard(job.id)
                 self._next(carried.place)
@@ -268,11 +273,45 @@ class Jobs:
                     pass
             except Unavailable as error:
                 log.warning("cannot claim jobs: %s", error)
+                self.doubt(())
+
+    def doubt(self, born: Iterable[tuple[Job, Scope]]) -> None:
+        """A write failed and may have happened all the same: what it made ours (`born` among it) is looked for a little later."""
+        self._doubtful = True
+        self._doubted.extend(born)
+        asyncio.get_running_loop().call_later(RETRY_REPORT_S, self.look)
+
+    async def _settle_doubts(self) -> None:
+        """Find what the store says is ours and this process does not know of."""
+        engine = self._engine
+        doubted, before = self._doubted, self._known()
+        self._doubtful, self._doubted = False, []
+        try:
+            rows = await engine.store.read(f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs WHERE owner = ?", (engine.worker,))
+            jobs = [job_of(row) for row in rows]
+            await self._load_lives((job.stream, scope) for job, scope in (*jobs, *doubted))
+            for job, scope in jobs:
+                if job.id not in before and job.id not in self._known():
+                    self._admit(job, scope)
+            for job, scope in doubted:
+                hot = await engine.memory.load(job.stream, scope)
+                owed = {one.id for one in hot.machine.owed(hot.state, engine.worker)}
+                if job.id in owed and job.id not in self._known():
+                    self._give_up(job, scope, begun=False)
+        except Unavailable:
+            self._doubtful, self._doubted = True, [*doubted, *self._doubted]
+            raise
+
+    def _known(self) -> set[str]:
+        """The jobs this process works on, waiting ones included."""
+        return {*self._starting, *self._running, *(id_ for line in self._line.values() for id_ in line)}
 
     async def claim_due(self) -> int:
         """Claim what is due and has no owner; returns how many."""
         engine = self._engine
         await engine.settle_writes()
+        if self._doubtful:
+            await self._settle_doubts()
         now = engine.clock.now()
         rows = await engine.store.claim(engine.worker, now, CLAIM_CHUNK)
         jobs = [job_of(row) for row in rows]
@@ -308,7 +347,7 @@ class Jobs:
                 scope = Scope(workspace, environment)
                 hot = await engine.memory.load(stream, scope)
                 for job in list(hot.machine.owed(hot.state, worker)):
-                    self._inherit(job, scope)
+                    self._give_up(job, scope, begun=True)
                 engine.end_lease(stream, worker)
             total += len(rows)
             await engine.settle_writes()
@@ -326,7 +365,8 @@ class Jobs:
             log.warning("cannot read lives ahead: %s", error)
 
     def _inherit(self, job: Job, scope: Scope) -> None:
-        body = self._engine.registry.kinds[job.kind].lose(job)
+        """A row that a dead worker owned: a job that had begun is lost, any other is still owed as it is."""
+        body = self._engine.registry.kinds[job.kind].lose(job, True)
         if body is None:
             self._admit(job, scope)
             return
@@ -334,10 +374,21 @@ class Jobs:
         def done(receipt: Any, error: Exception | None) -> None:
             if error is None and receipt is not None and not receipt.events:
                 self._admit(job, scope)  # nothing had begun: still owed as it is
-            elif error is not None and not isinstance(error, Unavailable):
+            elif isinstance(error, Unavailable):
+                self.doubt(())
+            elif error is not None:
                 self._engine.discard(job.id)
 
         self._engine.post(Command(job.stream, body, scope), done)
+
+    def _give_up(self, job: Job, scope: Scope, begun: bool) -> None:
+        """A job under a lease that nobody carries out: its life says what becomes of it, unless it has moved on."""
+
+        def done(receipt: Any, error: Exception | None) -> None:
+            if isinstance(error, Unavailable):
+                self.doubt([(job, scope)] if not begun else ())
+
+        self._engine.post(Command(job.stream, self._engine.registry.kinds[job.kind].lose(job, begun), scope), done)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from .things import Things
 from .types import Command, Done, Event, Job, Needs, Receipt, Scope, SlotView, Tombstone
 
 RECEIPTS_KEPT = 4096
+NOT_READ: Any = object()
 LOAD_CHUNK = 200
 
 
@@ -126,14 +127,16 @@ class Memory:
     # -- lives --------------------------------------------------------------------------------------------------------
 
     def peek(self, stream: str, command: Command) -> Hot | None:
-        """A life at hand. A command that creates one brings an id nobody else has: its life is new without asking the store."""
+        """A life at hand. A command that creates one brings an id nobody else has: its life is new without asking the store,
+        unless its key was used before (or that is not known yet)."""
         hot = self.hot.get(stream)
         if hot is not None:
             if hot.scope.workspace != command.scope.workspace:
                 raise not_found(stream)
             return hot
         known = self._registry.of(stream)
-        if type(command.body) in known.machine.creates and stream not in self.existing:
+        unused = not command.key or self._receipts.get((command.scope.workspace, command.key), NOT_READ) is None
+        if type(command.body) in known.machine.creates and stream not in self.existing and unused:
             hot = Hot(known, stream, command.scope, known.machine.new(stream, command.scope))
             self.hot[stream] = hot
             return hot
@@ -299,12 +302,12 @@ class Memory:
     async def fetch_for(self, command: Command, settled: Callable[[str], Awaitable[None]]) -> None:
         """Bring everything a command's decision needs into memory. A life with uncommitted changes that is not in memory was
         evicted because of an error: it is read after they are settled."""
-        if command.stream not in self.hot:
-            await settled(command.stream)
-        hot = self.peek(command.stream, command) or await self.load(command.stream, command.scope)
         if command.key and not self.knows_key(command):
             await settled(f"key:{command.scope.workspace}/{command.key}")
             await self._fetch_receipt(command)
+        if command.stream not in self.hot:
+            await settled(command.stream)
+        hot = self.peek(command.stream, command) or await self.load(command.stream, command.scope)
         needs = hot.machine.needs(hot.state, command.body)
         for stream in needs.streams:
             if stream not in self.hot:

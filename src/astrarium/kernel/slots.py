@@ -144,7 +144,7 @@ class PlainJob:
     def claim(self, job: Job) -> Any | None:
         return None
 
-    def lose(self, job: Job) -> Any | None:
+    def lose(self, job: Job, begun: bool) -> Any | None:
         return None
 
     def broke(self, job: Job, error: Exception) -> Any | None:

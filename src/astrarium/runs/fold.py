@@ -74,6 +74,8 @@ def on_forked(state: RunState, event: RunForked, at: int) -> None:
         for given in kept.answers:
             state.inputs.update({key: str(value) for key, value in given.get("answer", {}).items()})
         state.touched.add(kept.no)
+        if kept.output is not None:
+            state.made.append(kept.no)
 
 
 def on_began(state: RunState, event: RunBegan, at: int) -> None:
@@ -213,6 +215,8 @@ def on_step_ended(state: RunState, event: StepEnded, at: int) -> None:
     step.children = None
     if not step.started_at:
         step.started_at = at
+    if event.output is not None:
+        state.made.append(event.no)
     if event.patch:
         state.document.update(event.patch)
     take_moves(state, ended_of(step, event), event.moves, at)
@@ -271,6 +275,8 @@ def on_reopened(state: RunState, event: RunReopened, at: int) -> None:
         if step is not None:
             state.steps[no] = Step(no, step.node, "idle", round=event.round)
             state.touched.add(no)
+    forgotten = set(event.reset)
+    state.made = [no for no in state.made if no not in forgotten]
     state.outcome, state.reason = None, ""
     state.stop_outcome, state.stop_reason = None, ""
     state.status = "queued" if event.queue else "running"

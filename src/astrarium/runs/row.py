@@ -34,11 +34,11 @@ def shown_status(state: RunState) -> tuple[str, str]:
 
 def ended_outputs(state: RunState) -> Iterator[tuple[Output, str]]:
     """What the steps that want an output made, in the order they ended."""
-    ended = [step for step in state.steps.values() if step.output is not None and step.status == "done"]
-    for step in sorted(ended, key=lambda step: step.ended_at):
+    for no in state.made:
+        step = state.steps[no]
         wanted = state.known.nodes[step.node].output
-        if wanted is not None:
-            yield wanted, step.output or ""
+        if wanted is not None and step.output is not None:
+            yield wanted, step.output
 
 
 def run_outputs(state: RunState) -> dict[str, str]:

@@ -25,13 +25,15 @@ ROUTERS: dict[str, Router] = {"depends": DependsRouter(), "rules": RulesRouter()
 class Definition:
     """A graph with its router's plan, shared by all runs of it."""
 
-    __slots__ = ("graph", "lineage", "nodes", "params", "plain", "plan", "router")
+    __slots__ = ("graph", "lineage", "named", "nodes", "params", "plain", "plan", "router")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: tuple[Node, ...] = graph.nodes
         self.router = ROUTERS[graph.router]
         self.plan = self.router.plan(graph)
+        self.named: dict[str, int] = {node.name: at for at, node in enumerate(graph.nodes)}
+        self.named.update((node.id, at) for at, node in enumerate(graph.nodes) if node.id)
         self.params: dict[int, Any] = {}
         self.plain: dict[int, Any] = {}
         self.lineage: list[list[int]] = [[] for _ in graph.nodes]
@@ -109,7 +111,8 @@ class Step(msgspec.Struct, omit_defaults=True):
 
 
 class Kept(msgspec.Struct, omit_defaults=True):
-    """What a dump holds of a state besides scope and stream; the memo is the router's dump."""
+    """What a dump holds of a state besides scope and stream; the memo is the router's dump. `ready`: visited steps that wait for
+    room; `made`: steps that left an output, in the order they ended."""
 
     graph: str = ""
     status: RunStatus = "new"
@@ -137,6 +140,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
     inputs: dict[str, str] = {}
     steps: dict[int, Step] = {}
     ready: list[int] = []
+    made: list[int] = []
     active: int = 0
     asking: int = 0
     stop_outcome: RunOutcome | None = None

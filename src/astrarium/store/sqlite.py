@@ -34,8 +34,8 @@ class SqliteStore:
 
     `synchronous`: `full` = a commit is on the disk when `write` returns; `normal` = a power cut may lose the last moments.
     `readers` is the number of reading threads, 0 = reads happen on the caller's thread (the default with `inline`).
-    A busy loop can starve a writer thread of the interpreter lock for a second, so where the disk syncs fast,
-    `inline=True, readers=3` answers more evenly; on a slow disk the writer thread keeps the loop free.
+    A busy loop starves a writer thread of the interpreter lock, and a large batch costs mostly computation: batches of at least
+    `inline_from` events are committed by the loop itself (0 = none), small ones, which mostly wait for the disk, by the thread.
     `verify` checks heads although nobody else writes (tests). `now` is the clock of leases, in microseconds."""
 
     dialect = "sqlite"
@@ -48,6 +48,7 @@ class SqliteStore:
         tables: Sequence[Table],
         synchronous: str = "full",
         inline: bool = False,
+        inline_from: int = 0,
         readers: int | None = None,
         verify: bool = False,
         migrations: Path = SQLITE_MIGRATIONS,
@@ -55,6 +56,7 @@ class SqliteStore:
     ) -> None:
         self.path = path
         self.inline = inline
+        self.inline_from = inline_from
         self.readers = (0 if inline else READERS) if readers is None else readers
         in_memory = str(path) == ":memory:"
         if in_memory and (self.readers or not inline):
@@ -103,7 +105,10 @@ class SqliteStore:
         return await asyncio.get_running_loop().run_in_executor(self._thread, act, *args)
 
     async def write(self, batch: Any, worker: str) -> None:
-        await self._do(self._writer.write, batch, worker)
+        if self.inline_from and len(batch.events) >= self.inline_from and self._thread is not None:
+            self._writer.write(batch, worker)
+        else:
+            await self._do(self._writer.write, batch, worker)
 
     async def read(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         if self._readers is not None:

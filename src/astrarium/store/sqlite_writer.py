@@ -9,6 +9,7 @@ milliseconds, so a statement per row (`executemany`) is out of the question; mea
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ class SqliteWriter:
         self._lock = WriterLock(path) if path is not None else None
         self._positions: dict[str, int] = {}
         self._worker = ""
+        self._turn = threading.Lock()
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -129,6 +131,7 @@ class SqliteWriter:
         if db is None:
             raise Unavailable(f"{self.where} is closed", code="closed")
         done = False
+        self._turn.acquire()  # the loop and the writer thread may both write, one after the other
         try:
             db.execute("BEGIN IMMEDIATE")
             yield db
@@ -139,10 +142,13 @@ class SqliteWriter:
         except OverflowError as error:
             raise Bug(f"{self.where} refused a number that does not fit in 64 bits: {error}") from error
         finally:
-            if not done:
-                self._positions.clear()
-                if db.in_transaction:
-                    self._roll_back(db)
+            try:
+                if not done:
+                    self._positions.clear()
+                    if db.in_transaction:
+                        self._roll_back(db)
+            finally:
+                self._turn.release()
 
     def _roll_back(self, db: sqlite3.Connection) -> None:
         try:

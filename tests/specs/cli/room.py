@@ -63,7 +63,7 @@ class Room:
 
     def document(self, *words: str, code: int = 0) -> Any:
         """What a command says with `--json`."""
-        done = self.call(*words, "--json")
+        done = self.call(words[0], "--json", *words[1:])
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)
 

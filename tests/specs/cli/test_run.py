@@ -62,7 +62,8 @@ def test_exit_codes(room: Room) -> None:
     room.write("good.yaml", "steps: ['true']")
     room.write("bad.yaml", "steps: ['false']")
     room.write(
-        "partial.yaml", "steps:\n  - name: a\n    command: 'false'\n    continueOn: {failure: true}\n  - name: b\n    command: 'true'\n"
+        "partial.yaml",
+        "steps:\n  - name: a\n    command: 'false'\n    continueOn: {failure: true}\n  - name: b\n    command: 'true'\n",
     )
     assert room.call("run", "good.yaml").returncode == 0
     assert room.call("run", "bad.yaml").returncode == 1

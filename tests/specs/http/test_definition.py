@@ -173,7 +173,8 @@ def test_hostile_names_are_refused(server: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd", "..%2Fsecret.yaml", "a%00b", ".hidden", "%2e%2e%2fsecret", "..%5Csecret"]
+    "path",
+    ["..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd", "..%2Fsecret.yaml", "a%00b", ".hidden", "%2e%2e%2fsecret", "..%5Csecret"],
 )
 def test_no_path_leaves_the_folder(server: Any, path: str) -> None:
     (server.folder / "secret.yaml").write_text("steps: [echo secret]\n")

@@ -32,21 +32,22 @@ def test_it_ends_clean_on_a_signal(start_server: Start, number: int) -> None:
 
 def test_running_steps_may_finish(start_server: Start) -> None:
     server = start_server(drain_s=20)
-    server.add("short.yaml", f"steps:\n  - name: work\n    command: echo $$ > {server.folder}/pid; sleep 0.7; echo done\n")
+    server.add("short.yaml", f"steps:\n  - name: busy\n    command: echo $$ > {server.folder}/pid; sleep 0.7; echo done\n")
     run = server.start("short")
     server.until("short", run, lambda found: found["nodes"][0]["status"] == 1)
     assert server.signal() == 0
     again = start_server()
     assert again.ended("short", run)["status"] == 4
-    assert again.get(f"/dag-runs/short/{run}/steps/work/log")["content"] == "done"
+    assert again.get(f"/dag-runs/short/{run}/steps/busy/log")["content"] == "done"
 
 
 def test_what_does_not_finish_leaves_no_process_behind(start_server: Start) -> None:
     server = start_server(drain_s=0)
-    server.add("long.yaml", f"steps:\n  - name: work\n    command: echo $$ > {server.folder}/pid; exec sleep 300\n")
+    server.add("long.yaml", f"steps:\n  - name: busy\n    command: echo $$ > {server.folder}/pid; exec sleep 300\n")
     run = server.start("long")
-    server.until("long", run, lambda found: (server.folder / "pid").exists() and bool((server.folder / "pid").read_text().strip()))
-    pid = int((server.folder / "pid").read_text())
+    written = server.folder / "pid"
+    server.until("long", run, lambda found: written.exists() and bool(written.read_text().strip()))
+    pid = int(written.read_text())
     assert server.signal() == 0
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -57,7 +58,8 @@ def test_what_does_not_finish_leaves_no_process_behind(start_server: Start) -> N
 
 def test_a_killed_server_is_followed_by_one_that_ends_its_runs(start_server: Start) -> None:
     server = start_server()
-    server.add("retried.yaml", "steps:\n  - name: work\n    command: sleep 0.3; echo done\n    retryPolicy: {limit: 2, intervalSec: 0}\n")
+    step = "  - name: busy\n    command: sleep 0.3; echo done\n    retryPolicy: {limit: 2, intervalSec: 0}\n"
+    server.add("retried.yaml", f"steps:\n{step}")
     run = server.start("retried")
     server.until("retried", run, lambda found: found["nodes"][0]["status"] == 1)
     server.process.kill()
@@ -108,7 +110,8 @@ def test_ten_thousand_steps(start_server: Start) -> None:
 
 def test_much_output_is_given_in_windows(start_server: Start) -> None:
     server = start_server()
-    server.add("much.yaml", "steps:\n  - name: print\n    command: yes 0123456789abcdef | head -c 20000000\n  - printf '\\377\\376\\000x\\n'\n")
+    step = "  - name: print\n    command: yes 0123456789abcdef | head -c 20000000\n"
+    server.add("much.yaml", f"steps:\n{step}  - printf '\\377\\376\\000x\\n'\n")
     run = server.start("much")
     assert server.ended("much", run)["status"] == 4
     path = f"/dag-runs/much/{run}/steps/print/log"

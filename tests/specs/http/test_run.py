@@ -264,8 +264,9 @@ def test_unknown_names(server: Any) -> None:
         ("GET", "/dags/nobody", None), ("GET", "/dags/nobody/spec", None), ("PUT", "/dags/nobody/spec", {"spec": "steps: []"}),
         ("POST", "/dags/nobody/start", {}), ("GET", "/dags/nobody/dag-runs", None), ("GET", "/dags/quiet/dag-runs/x", None),
         ("GET", "/dag-runs/quiet/x", None), ("GET", "/dag-runs/nobody/latest", None), ("GET", "/dag-runs/quiet/x/log", None),
-        ("GET", "/dag-runs/quiet/x/spec", None), ("GET", "/dag-runs/quiet/x/outputs", None), ("POST", "/dag-runs/quiet/x/stop", None),
-        ("POST", "/dag-runs/quiet/x/retry", {}), ("GET", f"/dag-runs/quiet/{run}/sub-dag-runs/x", None),
+        ("GET", "/dag-runs/quiet/x/spec", None), ("GET", "/dag-runs/quiet/x/outputs", None),
+        ("POST", "/dag-runs/quiet/x/stop", None), ("POST", "/dag-runs/quiet/x/retry", {}),
+        ("GET", f"/dag-runs/quiet/{run}/sub-dag-runs/x", None),
         ("GET", f"/dag-runs/other/{run}", None), ("POST", f"/dag-runs/quiet/{run}/steps/x/approve", {}),
     ):  # fmt: skip
         answer = server.call(method, path, body)
@@ -376,3 +377,11 @@ def test_a_start_without_a_body(server: Any) -> None:
     answer = server.client.post("/dags/quiet/start")
     assert answer.status_code == 200
     server.ended("quiet", answer.json()["dagRunId"])
+
+
+def test_a_script_creates_and_starts(server: Any) -> None:
+    assert server.call("POST", "/dags", {"name": "automated-dag"}).status_code == 201
+    run = server.start("automated-dag.yaml", params="{}")
+    assert server.ended("automated-dag", run)["status"] == 4
+    assert server.get("/dags", page=1, perPage=10, name="automated")["dags"][0]["latestDAGRun"]["dagRunId"] == run
+    assert server.call("POST", "/dags/automated-dag/start", {"params": '{"a": '}).status_code == 200

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal as signals
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,10 +60,10 @@ def read_secrets(references: tuple[dict[str, Any], ...], base_dir: str) -> dict[
     return found
 
 
-def run_environment(state: RunState, default_shell: str) -> dict[str, str]:
-    """The environment all steps of a run share, without secrets and outputs."""
+def run_environment(state: RunState, server: Mapping[str, str], default_shell: str) -> dict[str, str]:
+    """The environment all steps of a run share, without secrets and outputs; `server` is what it has from the server's own."""
     resolved = state.resolved
-    env = server_environment()
+    env = dict(server)
     env.update(resolved.env)
     env.update((name, value) for name, value in resolved.params if name)
     if default_shell:
@@ -72,6 +72,27 @@ def run_environment(state: RunState, default_shell: str) -> dict[str, str]:
     env["DAG_RUN_ID"] = state.alias
     env["DAGU_PARAMS_JSON"] = resolved.params_json or "{}"
     return env
+
+
+class StepRefs(Mapping[str, StepRef]):
+    """Log files and exit codes of ended steps, by id and name; made when asked for, however many steps there are."""
+
+    def __init__(self, shop: Workshop, state: RunState) -> None:
+        self._shop = shop
+        self._state = state
+
+    def __getitem__(self, name: str) -> StepRef:
+        step = self._state.steps.get(self._state.known.named[name])
+        if step is None or step.status != "done" or not step.try_no:
+            raise KeyError(name)
+        out, err = self._shop.log_paths(self._state, step, step.try_no)
+        return StepRef(str(out), str(err), str(step.exit_code or 0))
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._state.known.named if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Try:
@@ -141,15 +162,15 @@ class Try:
     def outputs(self) -> dict[str, str]:
         """Outputs this step may see: its ancestors', and for a handler all."""
         state, known = self._state, self._state.known
-        ended = [step for step in state.steps.values() if step.output is not None and step.status == "done"]
+        ended = [state.steps[no] for no in state.made]
         if ended and self.node.phase == "main":
             visible = known.ancestors(self._step.node)
             ended = [step for step in ended if step.node in visible]
         found: dict[str, str] = {}
-        for step in sorted(ended, key=lambda step: step.ended_at):
+        for step in ended:
             wanted = known.nodes[step.node].output
-            if wanted is not None:
-                found[wanted.name] = step.output or ""
+            if wanted is not None and step.output is not None:
+                found[wanted.name] = step.output
         return found
 
     @cached_property
@@ -159,7 +180,7 @@ class Try:
     @cached_property
     def base_env(self) -> dict[str, str]:
         """The environment before the step's own variables."""
-        env = run_environment(self._state, self._shop.default_shell)
+        env = run_environment(self._state, self._shop.server_env, self._shop.default_shell)
         env.update(self.secrets)
         env["DAG_RUN_STEP_NAME"] = self.node.name
         env["DAG_RUN_LOG_FILE"] = str(self._shop.run_log_path(self._state))
@@ -171,20 +192,6 @@ class Try:
             waiting = (step for step in self._state.steps.values() if step.status == "asking")
             env["DAG_WAITING_STEPS"] = ",".join(self._state.node(step.no).name for step in waiting)
         return env
-
-    @cached_property
-    def references(self) -> dict[str, StepRef]:
-        """Log files and exit codes of ended steps, by id and name."""
-        found: dict[str, StepRef] = {}
-        for step in self._state.steps.values():
-            if step.status == "done" and step.try_no:
-                node = self._state.known.nodes[step.node]
-                out, err = self._shop.log_paths(self._state, step, step.try_no)
-                reference = StepRef(str(out), str(err), str(step.exit_code or 0))
-                found[node.name] = reference
-                if node.id:
-                    found[node.id] = reference
-        return found
 
     @cached_property
     def step_env(self) -> dict[str, str]:
@@ -204,17 +211,14 @@ class Try:
     @cached_property
     def variables(self) -> Variables:
         """Everything a configuration text may name."""
-        return Variables({**self.base_env, **self.step_env, **self._positional()}, self._refs())
+        return Variables({**self.base_env, **self.step_env, **self._positional()}, StepRefs(self._shop, self._state))
 
     @cached_property
     def command_variables(self) -> Variables:
         """What is inserted into a command before its shell runs; the rest is left to the shell's environment."""
         named = {name: value for name, value in self._state.resolved.params if name}
         told = {**named, **self.outputs, **self._state.inputs, **self.step_env, **self._positional()}
-        return Variables(told, self._refs())
-
-    def _refs(self) -> Mapping[str, StepRef]:
-        return self.references if self._state.steps else {}
+        return Variables(told, StepRefs(self._shop, self._state))
 
     async def expand(self, text: str) -> str:
         return await expand(text, self.variables, self.shell)
@@ -246,9 +250,10 @@ class Try:
             self.__dict__.pop("variables", None)  # the next one may use it
         if node.workdir:
             self.workdir = Path(workdir, os.path.expanduser(await self.expand(node.workdir)))
-        self.workdir.mkdir(parents=True, exist_ok=True)
+        if not os.path.isdir(self.workdir):
+            self.workdir.mkdir(parents=True, exist_ok=True)
+        shop.make_run_folder(state)
         self.stdout, self.stderr = shop.log_paths(state, self._step, self.try_no)
-        self.stdout.parent.mkdir(parents=True, exist_ok=True)
         self.max_log_bytes = shop.max_log_bytes
         if node.stdout:
             self.stdout = await self._redirected(node.stdout)
@@ -258,7 +263,8 @@ class Try:
             self.max_log_bytes = 0  # a file of the user's own is never cut
         elif self.graph.merge_output:
             self.stderr = self.stdout
-        self._log_offset = self.stdout.stat().st_size if self.stdout.exists() else 0
+        if node.stdout and self.stdout.exists():
+            self._log_offset = self.stdout.stat().st_size  # what was there before is not this step's output
 
     async def _redirected(self, template: str) -> Path:
         path = Path(self.workdir, os.path.expanduser(await self.expand(template)))
@@ -325,16 +331,19 @@ class Try:
 
     async def guard(self, work: Any) -> Any:
         """Run the step's own coroutine such that `stop` and the step's time-out can end it."""
-        self._task = asyncio.ensure_future(work)
+        self._task = asyncio.current_task()
         timer = None
         if self.node.timeout_s:
             timer = asyncio.get_running_loop().call_later(self.node.timeout_s, self.stop, "timed_out", self._grace_s)
         try:
-            await asyncio.wait({self._task})
-            if self._task.cancelled():
-                raise StepFailed("stopped")
-            return self._task.result()
+            return await work
+        except asyncio.CancelledError:
+            if not self.stopping.is_set() or self._task is None:
+                raise
+            self._task.uncancel()
+            raise StepFailed("stopped") from None
         finally:
+            self._task = None
             if timer is not None:
                 timer.cancel()
 

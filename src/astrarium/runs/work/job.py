@@ -42,10 +42,14 @@ class RunStep:
     def claim(self, job: Job) -> Any:
         return StartTry(job.body["no"], self._shop.worker)
 
-    def lose(self, job: Job) -> Any:
+    def lose(self, job: Job, begun: bool) -> Any:
         found = self._shop.find(job)
-        again = found is not None and self._shop.kind_of(found[0].node(found[1].no)).idempotent
-        return LoseTry(job.body["no"], again=again)
+        if found is None:
+            return LoseTry(job.body["no"])
+        state, step = found
+        if not begun:
+            return LoseTry(step.no, step.try_no, True, "the try was recorded and never begun")
+        return LoseTry(step.no, step.try_no, self._shop.kind_of(state.node(step.no)).idempotent)
 
     def broke(self, job: Job, error: Exception) -> Any:
         said = f"{type(error).__name__}: {error}"
@@ -87,13 +91,7 @@ class RunStep:
         work = shop.kind_of(node)
         result: Result
         try:
-            await attempt.settle()
-            unmet = await unmet_condition(attempt, step)
-            if unmet:
-                return Result("skipped", error=unmet)
-            params = shop.params_of(state.known, step.node)
-            given = work.run(attempt, params)
-            result = await attempt.guard(given) if inspect.isawaitable(given) else given
+            result = await attempt.guard(self._run(attempt, state, step))
         except StepFailed as error:
             result = Result("failed", exit_code=error.exit_code, error=str(error))
         except OSError as error:
@@ -101,6 +99,14 @@ class RunStep:
         except AstrariumError as error:
             result = Result("failed", error=error.message)
         return ended_from_outside(attempt, result, work.idempotent)
+
+    async def _run(self, attempt: Try, state: RunState, step: Step) -> Result:
+        await attempt.settle()
+        unmet = await unmet_condition(attempt, step)
+        if unmet:
+            return Result("skipped", error=unmet)
+        given = self._shop.kind_of(attempt.node).run(attempt, self._shop.params_of(state.known, step.node))
+        return await given if inspect.isawaitable(given) else given
 
 
 def ended_from_outside(attempt: Try, result: Result, again: bool) -> Result | LoseTry:

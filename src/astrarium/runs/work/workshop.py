@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import signal
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,15 @@ from ...kernel.engine import Engine
 from ...kernel.types import Job
 from ...spec.graph import Graph, Node
 from ...store.log import run_folder, try_file
-from .context import Try
+from .context import Try, server_environment
 from ..message import RunEnded, RunStopping
 from ..ports import Caller, Definitions, Executor, Exit, ProcessSpec
 from ..ports import Step as StepKind
 from ..state import Definition, RunState, Step
 
 BACKTICK_LIMIT_BYTES = 1024 * 1024
+FOLDERS_KEPT = 10_000
+"""Runs whose log folder is known to exist."""
 
 
 def step_file(round_no: int, name: str) -> str:
@@ -55,6 +59,8 @@ class Workshop:
         self.max_log_bytes = max_log_bytes
         self.default_shell = default_shell
         self.worker = engine.worker
+        self.server_env = server_environment()
+        self._folders: OrderedDict[str, Path] = OrderedDict()
         self._tries: dict[str, dict[int, Try]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         engine.registry.listen(RunStopping, self._stopping)
@@ -110,6 +116,14 @@ class Workshop:
     def run_folder(self, state: RunState) -> Path:
         return run_folder(self.folder / "logs", state.run, state.created_at)
 
+    def make_run_folder(self, state: RunState) -> None:
+        """The folder of a run's logs exists from here on."""
+        if state.run not in self._folders:
+            folder = self._folders[state.run] = self.run_folder(state)
+            folder.mkdir(parents=True, exist_ok=True)
+            if len(self._folders) > FOLDERS_KEPT:
+                self._folders.popitem(last=False)
+
     def log_paths(self, state: RunState, step: Step, try_no: int) -> tuple[Path, Path]:
         """Where a try's stdout and stderr go; those of an inherited step stay where its own run put them."""
         name, origin = state.known.nodes[step.node].name, step.origin
@@ -151,7 +165,11 @@ class Workshop:
     async def _run_shell(self, command: str, env: Mapping[str, str], cwd: Path, out: Path, err: Path) -> Exit:
         place = cwd if cwd.is_dir() else Path("/")
         running = await self.executor.start(ProcessSpec(("sh", "-c", command), env, place, out, err))
-        return await running.wait()
+        try:
+            return await running.wait()
+        except asyncio.CancelledError:
+            await running.stop(signal.SIGKILL, 0.0)
+            raise
 
     # -- tries that execute -------------------------------------------------------------------------------------------
 

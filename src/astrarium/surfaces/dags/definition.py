@@ -27,7 +27,8 @@ class DagDefinitions:
         self._bound.set()
 
     async def __call__(self, name: str, calling: Graph) -> tuple[str, Graph]:
-        """(hash, graph) of what `calling` names; a graph seen for the first time is kept, with a record of it. Raises `NotFound`, or `Invalid` when the file does not compile."""
+        """(hash, graph) of what `calling` names; a graph seen for the first time is kept, with a record of it. Raises `NotFound`,
+        or `Invalid` when the file does not compile."""
         await self._bound.wait()
         engine = self._engine
         if engine is None:
