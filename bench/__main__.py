@@ -31,11 +31,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Astrarium next to what this machine can do at most.")
+    about = "Measure Astrarium next to what this machine can do at most."
+    parser = argparse.ArgumentParser(prog="python -m bench", description=about)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure, all by default: {', '.join(FAMILIES)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (bench/results/<date>.json)")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter samples: a look, not a claim")
-    parser.add_argument("--folder", type=Path, default=RESULTS, help="where the data lies while measuring: a disk, not a RAM disk")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="where the data lies while measuring: no RAM disk")
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in FAMILIES]
     if unknown:

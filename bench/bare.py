@@ -1,4 +1,4 @@
-"""The limits: what a bare program of the same durability does on this machine. `python -m bench.bare chains|spawn …` is one sample.
+"""The limits: what a bare program of the same durability does here. `python -m bench.bare chains|spawn …` is one sample.
 
 `chains` is the whole idea of the engine without the engine: runs of steps one after the other, many runs in flight, every
 transition in the log and in a row, one fsynced commit before the next bodies run, one writer.

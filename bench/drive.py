@@ -22,6 +22,7 @@ from astrarium.spec.ids import uuid7
 from astrarium.worker import Worker
 
 SCOPE = Scope("personal", "local")
+COUNT = "SELECT count(*) FROM steps WHERE outcome = 'succeeded' AND started_at > 0 AND ended_at > 0"
 
 
 class Load(msgspec.Struct):
@@ -82,7 +83,7 @@ async def drive(load: Load) -> dict[str, Any]:
     await over.wait()
     await worker.engine.settle()
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
-    counted = await worker.store.read("SELECT count(*) FROM steps WHERE outcome = 'succeeded' AND started_at > 0 AND ended_at > 0")
+    counted = await worker.store.read(COUNT)
     steps = int(counted[0][0])
     if steps != load.runs * load.steps:
         raise RuntimeError(f"{steps} of {load.runs * load.steps} steps are in the store")

@@ -78,11 +78,11 @@ def idle_figures(folder: Path, watch_s: float) -> list[Figure]:
             rss = found[0].memory_info().rss / 1e6
             framework.kill()
     notes = {"watched_s": watch_s, "rss_mb": round(rss, 1), "processes": len(found)}
+    bare_mb, bare_s = {"framework_alone": [bare_held]}, {"framework_alone": [bare_used]}
     return [
-        figure("idle server, memory (PSS)", "MB", [held], bare={"framework_alone": [bare_held]}, limit="framework_alone", most=100,
-               notes=notes),
-        figure("idle server, CPU in 60 s", "s", [used], bare={"framework_alone": [bare_used]}, most=0.3, notes=notes),
-    ]  # fmt: skip
+        figure("idle server, memory (PSS)", "MB", [held], bare=bare_mb, limit="framework_alone", most=100, notes=notes),
+        figure("idle server, CPU in 60 s", "s", [used], bare=bare_s, most=0.3, notes=notes),
+    ]
 
 
 def measure(folder: Path, quick: bool) -> list[Figure]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from .report import Figure, commit_ms, figure
+from .report import Figure, commit_ms, figure, rounded
 from .server import ENDED, Server
 
 DAGS = {"noop": "steps:\n  - name: one\n    type: noop\n", "shell": "steps:\n  - name: one\n    command: 'true'\n"}
@@ -45,28 +46,36 @@ def round_trip_ms(server: Server) -> float:
 
 def measure(folder: Path, quick: bool) -> list[Figure]:
     times = 30 if quick else 100
+    done: dict[str, list[tuple[float, float, int]]] = {name: [] for name in DAGS}
     with tempfile.TemporaryDirectory(dir=folder) as own, Server(Path(own)) as server:
         for name, text in DAGS.items():
             (server.dags / f"{name}.yaml").write_text(text)
             for _ in range(5):
                 one_run(server, name)
-        done: dict[str, list[tuple[float, float, int]]] = {name: [] for name in DAGS}
-        trips, spawns, commits = [], [], [commit_ms(Path(own)) for _ in range(3)]
+        trips, commits, spawns = [], [], []
         for _ in range(times):
             for name, taken in done.items():
                 taken.append(one_run(server, name))
             trips.append(round_trip_ms(server))
+            commits.append(commit_ms(Path(own), 1))
             spawns.append(spawn_ms())
-    found = []
-    for name, most in (("noop", 5.0), ("shell", 10.0)):
-        # two exchanges (start, details) and two commits (start, end) cannot be saved
-        limits = [2 * trip + 2 * min(commits) + (spawn if name == "shell" else 0.0) for trip, spawn in zip(trips, spawns, strict=True)]
-        bare = {"two_exchanges_two_commits" + ("_one_spawn" if name == "shell" else ""): limits, "exchange": trips}
-        times_taken = [one[1] for one in done[name]]
-        middle = sorted(one[0] for one in done[name])[times // 2]
-        notes = {"observed": OBSERVED, "start_answered_ms": round(middle, 3), "p95_ms": round(sorted(times_taken)[int(times * 0.95)], 3),
-                 "asked": sorted(one[2] for one in done[name])[times // 2]}  # fmt: skip
-        title = "no-op" if name == "noop" else "shell"
-        found.append(figure(f"one-step {title} run, HTTP start to done", "ms", times_taken, bare=bare, limit=next(iter(bare)), most=most,
-                            notes=notes))  # fmt: skip
-    return found
+    # two exchanges (start, details) and two commits (start, end) cannot be saved
+    least = [2 * trip + 2 * commit for trip, commit in zip(trips, commits, strict=True)]
+    with_spawn = [spared + spawn for spared, spawn in zip(least, spawns, strict=True)]
+    parts = {"exchange": trips, "commit": commits, "spawn": spawns}
+    return [
+        latency("no-op", done["noop"], {"two_exchanges_two_commits": least, **parts}, 5.0),
+        latency("shell", done["shell"], {"two_exchanges_two_commits_one_spawn": with_spawn, **parts}, 10.0),
+    ]
+
+
+def latency(title: str, taken: list[tuple[float, float, int]], bare: dict[str, list[float]], most: float) -> Figure:
+    ended = [one[1] for one in taken]
+    notes = {
+        "observed": OBSERVED,
+        "start_answered_ms": rounded(statistics.median(one[0] for one in taken)),
+        "p95_ms": rounded(sorted(ended)[int(len(ended) * 0.95)]),
+        "asked": statistics.median(one[2] for one in taken),
+    }
+    name = f"one-step {title} run, HTTP start to done"
+    return figure(name, "ms", ended, bare=bare, limit=next(iter(bare)), most=most, notes=notes)

@@ -1,4 +1,7 @@
-"""No-op steps on PostgreSQL, next to the same transitions in bare `unnest` batches. `python -m bench.postgres URL …` is one bare sample."""
+"""No-op steps on PostgreSQL, next to the same transitions in bare `unnest` batches.
+
+`python -m bench.postgres URL …` is one bare sample.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,11 @@ import json
 import sys
 import time
 from pathlib import Path
+
+try:
+    import asyncpg
+except ImportError:  # an extra
+    asyncpg = None
 
 from tests.postgres import PrivatePostgres, find_programs
 
@@ -32,8 +40,6 @@ RUNS = (
 
 
 async def bare_chains(url: str, runs: int, steps: int, flight: int) -> float:
-    import asyncpg  # an extra: without it this file still says why there is no figure
-
     db = await asyncpg.connect(url)
     await db.execute(SCHEMA)
 
@@ -45,7 +51,6 @@ async def bare_chains(url: str, runs: int, steps: int, flight: int) -> float:
 
     began = time.perf_counter()
     for turn in chains(runs, steps, flight):
-        # one statement must not touch a row twice: a step that ended and the next that started are different rows
         await write(turn)
     took = time.perf_counter() - began
     done = await db.fetchval("SELECT count(*) FROM steps WHERE status = 'succeeded'")
@@ -54,6 +59,8 @@ async def bare_chains(url: str, runs: int, steps: int, flight: int) -> float:
 
 
 def measure(folder: Path, quick: bool) -> list[Figure]:
+    if asyncpg is None:
+        return [Figure(NAME, "steps/s", target=8_000, skipped="the extra astrarium[postgres] is not installed")]
     programs = find_programs()
     if programs is None:
         return [Figure(NAME, "steps/s", target=8_000, skipped="no PostgreSQL programs (initdb, postgres) were found")]

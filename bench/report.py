@@ -79,11 +79,11 @@ def sample(module: str, *arguments: Any) -> dict[str, Any]:
     return found
 
 
-def commit_ms(folder: Path) -> float:
-    """What making 4 KiB durable takes under `folder`, the median of 21."""
+def commit_ms(folder: Path, times: int = 21) -> float:
+    """What making 4 KiB durable takes under `folder`, the median."""
     taken = []
     with tempfile.TemporaryFile(dir=folder) as file:
-        for _ in range(21):
+        for _ in range(times):
             began = time.perf_counter()
             file.write(b"x" * 4096)
             file.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import sqlite3
 import subprocess
@@ -13,8 +12,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
-
-import msgspec
 
 from astrarium.config import Settings
 from astrarium.plugins.steps.noop import Noop
@@ -27,6 +24,8 @@ from .report import ROOT, Figure, figure, interleave
 from .server import Server
 
 DEADLINE_S = 120.0
+STARTED = "SELECT 1 FROM events WHERE workspace = 'personal' AND position > ? AND type = 'StepStarted'"
+ALL_ENDED = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE status <> 'ended')"
 BARE = """
 import json, sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
@@ -103,10 +102,10 @@ def restart(template: Path, folder: Path) -> dict[str, float]:
         server = Server(data, wait=False)
         try:
             with closing(sqlite3.connect(data / "astrarium.db", isolation_level=None)) as db:
-                first = wait_for(db, "SELECT 1 FROM events WHERE workspace = 'personal' AND position > ? AND type = 'StepStarted'", last)
+                first = wait_for(db, STARTED, last)
                 server.connect()
                 ready = time.time()
-                over = wait_for(db, "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE status <> 'ended')")
+                over = wait_for(db, ALL_ENDED)
         finally:
             server.kill()
     return {"first_step_s": first - server.began, "ready_s": ready - server.began, "all_ended_s": over - server.began}

@@ -9,7 +9,7 @@ from .report import Figure, figure, interleave, sample
 
 
 def measure(folder: Path, quick: bool) -> list[Figure]:
-    """Three-step runs of `sh -c true`, 100 in flight; each step has its session, its two log files, and an entry in the journal."""
+    """Three-step runs of `sh -c true`, 100 in flight; each step has a session, two log files and an entry in the journal."""
     runs, times = (300, 3) if quick else (700, 7)
     taken = interleave(
         times,

@@ -293,9 +293,11 @@ def spawn(state: RunState, step: Step, command: EndTry) -> Events:
 
 def end_child(state: RunState, command: EndChild, facts: Facts) -> Events:
     step = state.steps.get(command.no)
-    if step is None or step.status != "parent" or step.children is None or command.round != state.round:
+    if step is None or step.status != "parent" or step.children is None:
         return []
     children = step.children
+    if command.round != state.round and (not command.key or command.key != children.specs[command.index].key):
+        return []
     if command.index >= children.next or children.states[command.index].outcome is not None:
         return []
     ended = ChildEnded(command.no, command.index, command.run, command.outcome, command.outputs, command.error)

@@ -169,7 +169,7 @@ class TimeOutAsk(msgspec.Struct, frozen=True, tag=True):
 
 
 class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
-    """A child run ended (or could not be started: `error`)."""
+    """A child run ended (or could not be started: `error`). `key` is the child's: one reopened by hand ends for an older round."""
 
     no: int
     index: int
@@ -178,6 +178,7 @@ class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     outcome: RunOutcome = "succeeded"
     outputs: dict[str, str] = {}
     error: str = ""
+    key: str = ""
 
 
 class StopRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):

@@ -12,9 +12,9 @@ from ..errors import Bug
 from ..kernel.machine import Machine, Move
 from ..kernel.types import NOTHING_NEEDED, Effect, Facts, Job, JobDone, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted
 from . import message as m
-from .message import EndTry, StartTry
 from .decide import DECISIONS, active_slot, alias_slot, queue_slot
 from .fold import FOLDS
+from .message import EndTry, StartTry
 from .row import RUNS, STEPS, run_row, step_row
 from .state import RunState, StepStatus, dump_graph, dump_state, load_state
 

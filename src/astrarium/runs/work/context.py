@@ -178,7 +178,7 @@ class Try:
         return read_secrets(self._state.resolved.secrets, self.graph.base_dir)
 
     @cached_property
-    def base_env(self) -> dict[str, str]:
+    def shared_env(self) -> dict[str, str]:
         """The environment before the step's own variables."""
         env = run_environment(self._state, self._shop.server_env, self._shop.default_shell)
         env.update(self.secrets)
@@ -187,7 +187,7 @@ class Try:
         env.update(self.outputs)
         env.update(self._state.inputs)
         if self.node.phase not in ("main", "init"):
-            env["DAG_RUN_STATUS"] = STATUS_LABELS.get(self._shop.handler_outcome(self._state), "failed")
+            env["DAG_RUN_STATUS"] = STATUS_LABELS.get(self._shop.main_outcome(self._state), "failed")
         if self.node.phase == "on_wait":
             waiting = (step for step in self._state.steps.values() if step.status == "asking")
             env["DAG_WAITING_STEPS"] = ",".join(self._state.node(step.no).name for step in waiting)
@@ -199,7 +199,7 @@ class Try:
 
     @cached_property
     def env(self) -> Mapping[str, str]:
-        env = {**self.base_env, **self.step_env}
+        env = {**self.shared_env, **self.step_env}
         env["PWD"] = str(self.workdir)
         env["DAG_RUN_STEP_STDOUT_FILE"] = str(self.stdout)
         env["DAG_RUN_STEP_STDERR_FILE"] = str(self.stderr)
@@ -211,7 +211,7 @@ class Try:
     @cached_property
     def variables(self) -> Variables:
         """Everything a configuration text may name."""
-        return Variables({**self.base_env, **self.step_env, **self._positional()}, StepRefs(self._shop, self._state))
+        return Variables({**self.shared_env, **self.step_env, **self._positional()}, StepRefs(self._shop, self._state))
 
     @cached_property
     def command_variables(self) -> Variables:
@@ -231,11 +231,11 @@ class Try:
 
     async def shell(self, command: str) -> str:
         """What a backtick's command prints. `Invalid` when it fails."""
-        return await self._shop.backtick(command, self.base_env | self.step_env, self.workdir)
+        return await self._shop.backtick(command, self.shared_env | self.step_env, self.workdir)
 
     async def probe(self, command: str) -> tuple[int, str]:
         """Exit code and output of a condition's command."""
-        return await self._shop.probe(command, self.base_env | self.step_env, self.workdir)
+        return await self._shop.probe(command, self.shared_env | self.step_env, self.workdir)
 
     # -- carrying out -------------------------------------------------------------------------------------------------
 

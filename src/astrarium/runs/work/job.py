@@ -15,14 +15,14 @@ from ...kernel.types import Command, Job
 from ...spec.condition import all_hold, holds
 from ...spec.ids import uuid7
 from ...spec.retry import may_repeat, may_retry, repeat_delay_s, retry_delay_s, settle_retry, tolerates
-from .context import TIMED_OUT_CODE, Try
 from ..decide import NOT_SUCCESS
 from ..message import EndChild, EndTry, LoseTry, Parent, ReopenRun, Resolved, StartRun, StartTry, StopRun, TimeOutAsk, TimeOutRun
 from ..ports import Result, StepFailed
-from .prepare import resolve
 from ..redact import redact
 from ..row import output_variables
 from ..state import RunState, Step
+from .context import TIMED_OUT_CODE, Try
+from .prepare import resolve
 from .workshop import Workshop
 
 
@@ -254,7 +254,7 @@ class TellParent(PlainJob):
         parent = state.parent
         error = "" if state.outcome in ("succeeded", "partial") else f"child run {state.name} {state.outcome}"
         told = EndChild(
-            parent.no, parent.index, parent.round, state.run, state.outcome or "failed", output_variables(state), error
+            parent.no, parent.index, parent.round, state.run, state.outcome or "failed", output_variables(state), error, state.alias
         )
         try:
             await self._shop.engine.submit(Command(f"run:{parent.run}", told, state.scope))
@@ -277,6 +277,8 @@ class StartChild(PlainJob):
         step = state.steps.get(no) if state is not None else None
         if state is None or step is None or step.children is None or job.body["round"] != state.round:
             return None
+        if step.children.states[index].outcome is not None:
+            return None  # somebody had reopened the child by hand, and its end came first
         if state.status == "stopping":
             return EndChild(no, index, state.round, outcome="cancelled", error="stopped before it started")
         child = step.children.specs[index]

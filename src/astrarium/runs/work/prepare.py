@@ -20,9 +20,9 @@ from ...spec.expand import Variables, expand
 from ...spec.graph import Graph, Prepare
 from ...spec.params import apply_schema, override, params_json, parse_overrides, parse_params, variables
 from ...spec.params import resolve as resolve_params
-from .context import read_secrets, server_environment
 from ..message import Resolved
 from ..state import RunState
+from .context import read_secrets, server_environment
 from .workshop import Workshop
 
 

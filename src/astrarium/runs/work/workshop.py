@@ -19,11 +19,11 @@ from ...kernel.engine import Engine
 from ...kernel.types import Job
 from ...spec.graph import Graph, Node
 from ...store.log import run_folder, try_file
-from .context import Try, server_environment
 from ..message import RunEnded, RunStopping
 from ..ports import Caller, Definitions, Executor, Exit, ProcessSpec
 from ..ports import Step as StepKind
 from ..state import Definition, RunState, Step
+from .context import Try, server_environment
 
 BACKTICK_LIMIT_BYTES = 1024 * 1024
 FOLDERS_KEPT = 10_000
@@ -137,7 +137,7 @@ class Workshop:
     def run_log_path(self, state: RunState) -> Path:
         return self.run_folder(state) / "run.log"
 
-    def handler_outcome(self, state: RunState) -> str:
+    def main_outcome(self, state: RunState) -> str:
         """The outcome handlers are told: the one of the main phase."""
         return state.known.router.verdict(state.memo) or "failed"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,12 @@ def parse_stream(query: Mapping[str, str]) -> str:
     return text
 
 
+@lru_cache(maxsize=64)
+def folder_of(logs: Path, run: str, created_at: int) -> Path:
+    """`run_folder`, asked once per node of a run that is shown."""
+    return run_folder(logs, run, created_at)
+
+
 class RunFiles:
     """Where the files of runs lie below the folder `logs`."""
 
@@ -64,7 +71,7 @@ class RunFiles:
         self._logs = logs
 
     def folder(self, row: RunRow) -> Path:
-        return run_folder(self._logs, row.id, row.created_at)
+        return folder_of(self._logs, row.id, row.created_at)
 
     def run_log(self, row: RunRow) -> Path:
         """What processes know as `DAG_RUN_LOG_FILE`."""

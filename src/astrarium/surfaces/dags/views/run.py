@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ UNSET = "-"
 """How a node's missing time is shown (Dagu 1.30); a run's is empty."""
 HANDLERS = {"on_success": "onSuccess", "on_failure": "onFailure", "on_cancel": "onCancel", "on_exit": "onExit"}
 """Field of a run → the handler's name, in the order of the history's grid."""
+NODES_AT_ONCE = 500
+"""Runs with more nodes are shown by a thread."""
 STEPS_KEPT = 64
 """Graphs whose shown steps are kept."""
 _resolved = msgspec.json.Decoder(Resolved)
@@ -122,16 +125,23 @@ class RunViews:
         if any(node.kind == "child" for node in graph.nodes):
             for no, alias, params in await query.child_ids(self.reader, row.id):
                 subs.setdefault(no, []).append(wire.SubRun(alias, params))
-        nodes = self._nodes(row, graph, found, subs)
+        relatives = await self.relatives(row)
+        if len(graph.nodes) > NODES_AT_ONCE:  # a large run must not hold up the others
+            return await asyncio.to_thread(self._details, row, graph, found, subs, relatives)
+        return self._details(row, graph, found, subs, relatives)
+
+    def _details(
+        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.SubRun]], relatives: Relatives
+    ) -> wire.RunDetails:
         by_phase: dict[str, wire.Node] = {}
         main: list[wire.Node] = []
-        for node, shown in zip(graph.nodes, nodes, strict=True):
+        for node, shown in zip(graph.nodes, self._nodes(row, graph, steps, subs), strict=True):
             if node.phase in ("main", "init", "on_wait"):
                 if node.phase == "main" or shown.status != NOT_STARTED:
                     main.append(shown)
             else:
                 by_phase["on_exit" if node.phase == "exit" else node.phase] = shown
-        fields = summary_fields(row, await self.relatives(row), self._files.run_log(row))
+        fields = summary_fields(row, relatives, self._files.run_log(row))
         fields |= {field: by_phase.get(field) for field in HANDLERS}
         return wire.RunDetails(**fields, nodes=main, preconditions=run_conditions(graph, row))
 
@@ -180,8 +190,9 @@ class RunViews:
         """Runs with a grid: one line per step name ever seen in them, handlers last (Dagu 1.30)."""
         steps = await query.step_rows_of(self.reader, [row.id for row in rows])
         shown = [await self.details(row, steps[row.id]) for row in rows]
-        names = sorted({node.step.name for run in shown for node in run.nodes})
-        grid = [wire.GridItem(name, [status_of(run.nodes, name) for run in shown]) for name in names]
+        statuses = [{node.step.name: node.status for node in run.nodes} for run in shown]
+        names = sorted({name for known in statuses for name in known})
+        grid = [wire.GridItem(name, [known.get(name, NOT_STARTED) for known in statuses]) for name in names]
         for field, label in HANDLERS.items():
             found: list[wire.Node | None] = [getattr(run, field) for run in shown]
             if any(found):
@@ -205,10 +216,6 @@ def run_conditions(graph: Graph, row: RunRow) -> list[wire.Condition]:
     for condition in found:
         condition.error = unmet
     return found
-
-
-def status_of(nodes: Sequence[wire.Node], name: str) -> int:
-    return next((node.status for node in nodes if node.step.name == name), NOT_STARTED)
 
 
 def show_answers(node: wire.Node, answers: Sequence[Mapping[str, Any]]) -> None:
