@@ -18,7 +18,7 @@ from astrarium.kernel.machine import Machine
 from astrarium.kernel.registry import Known
 from astrarium.kernel.types import Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table
 
-contract = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
+contract = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 ANSWERS = (Refused, Invalid, NotFound, Forbidden, Conflict, Held, TooMuch)
 """What a machine may say to an order; anything else is a defect."""
 SCOPE = Scope("ws", "local")

@@ -56,9 +56,10 @@ def _replace(struct: Any, **fields: Any) -> Any:
 
 
 def starts(draw: Any) -> m.StartRun:
+    surface = draw(st.sampled_from(("", "dags", "dags")))
     return m.StartRun(
-        GRAPH, "name", draw(st.sampled_from(("", "dags"))), "alias", queue=draw(st.sampled_from(("", "", "q"))),
-        chosen=draw(st.booleans()), parent=draw(st.none() | st.just(m.Parent("p", 1, 0))),
+        GRAPH, "name", surface, "alias", queue=draw(st.sampled_from(("", "", "q"))) if surface else "",
+        chosen=bool(surface) and draw(st.booleans()), parent=draw(st.none() | st.just(m.Parent("p", 1, 0))),
     )  # fmt: skip
 
 

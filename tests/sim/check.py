@@ -150,7 +150,7 @@ def waited_for(run: str, state: RunState, step: Any, jobs: dict[str, Any], state
         yield f"{run}/{step.no}/{index}" in jobs
     for child, other in states.items():
         parent = other.parent
-        if parent is not None and (parent.run, parent.round, parent.no) == (run, state.round, step.no):
+        if parent is not None and (parent.run, parent.no) == (run, step.no):
             yield other.status != "ended" or f"{child}/tell" in jobs
 
 
@@ -368,7 +368,7 @@ def stuck(world: World) -> str:
     """The runs that never end, with what is known of them."""
     told = []
     for run, name, status, reason in world.disk.rows("SELECT id, name, status, reason FROM runs WHERE status <> 'ended' LIMIT 4"):
-        steps = world.disk.rows("SELECT no, status, tries FROM steps WHERE run = ? AND status NOT IN ('done', 'idle')", (run,))
+        steps = world.disk.rows("SELECT no, status, tries, worker FROM steps WHERE run = ? AND status NOT IN ('done', 'idle')", (run,))
         jobs = world.disk.rows("SELECT id, kind, owner, not_before FROM jobs WHERE stream = ?", (f"run:{run}",))
         told.append(f"{name} {run} is {status} {reason}: steps {steps}, jobs {jobs}")
     jobs = world.disk.rows("SELECT id, kind, stream, owner, not_before FROM jobs LIMIT 5")

@@ -117,7 +117,7 @@ class SpawnChildren:
 
     async def run(self, ctx: Any, params: SpawnParams) -> Result:
         key, graph = await ctx.resolve_graph(params.name)
-        children = tuple(Child(f"{ctx.node.name}.{ctx.pass_no}.{n}", key, graph.name) for n in range(params.count))
+        children = tuple(Child(f"{ctx._step.no}.{ctx.pass_no}.{n}", key, graph.name) for n in range(params.count))
         return Result(spawn=Spawn(children, max_active=params.most, parallel=params.count > 1))
 
 

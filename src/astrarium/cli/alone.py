@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager
 
 from ..config import Settings
-from ..errors import Refused
+from ..errors import AstrariumError
 from ..kernel.registry import Registry
 from ..kernel.types import Actor, Command, Scope
 from ..runs.message import ReopenRun, StartRun, StopRun
@@ -80,8 +80,10 @@ def stopping(stop: Callable[[bool], Awaitable[None]], show: Show) -> Iterator[Se
     tasks: set[asyncio.Task[None]] = set()
 
     async def obey(hurry: bool) -> None:
-        with contextlib.suppress(Refused):  # it ended meanwhile
+        try:
             await stop(hurry)
+        except AstrariumError as error:
+            show.say(error.message)
 
     def asked(number: int) -> None:
         told.append(number)

@@ -39,7 +39,7 @@ def live_server(settings: Settings) -> Server | None:
         server = msgspec.json.decode(path.read_bytes(), type=Server)
     except (OSError, msgspec.DecodeError):
         return None
-    return server if _is_alive(server.pid) and _listens(server.url) else None
+    return server if is_alive(server.pid) and _listens(server.url) else None
 
 
 def need_server(settings: Settings, what: str) -> Server:
@@ -108,7 +108,8 @@ def _listens(url: str) -> bool:
     return True
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from ..config import Settings
-from ..errors import Invalid
+from ..errors import Invalid, Unavailable
 from ..spec.ids import RUN_ID_PATTERN, is_run_id
 from ..spec.params import parse_overrides
 from ..surfaces.dags.catalog import Compiled
 from .alone import open_worker, start_alone, stopping, watch_alone
 from .definition import compile_file, find_file
 from .follow import follow
-from .link import Server, ask, live_server, segment
+from .link import Server, ask, is_alive, live_server, segment
 from .option import AsJson, DagsDir, DatabaseUrl, DataDir, examples, new_app, print_json, settings_of
 from .source import LATEST, Source, open_source
 from .tree import choose_show
@@ -109,8 +109,20 @@ async def watch_there(settings: Settings, server: Server, source: Source, run: R
         path = f"/dag-runs/{segment(run.name)}/{segment(run.id)}/stop"
         await asyncio.to_thread(ask, server, "POST", path, {"graceSec": 0} if hurry else None)
 
+    missed = 0
+
+    async def wait(most_s: float) -> None:
+        nonlocal missed
+        await asyncio.sleep(most_s)
+        missed = 0 if is_alive(server.pid) else missed + 1
+        if missed > 1:  # its last words have been read by now
+            raise Unavailable(
+                f"the server ended before run {run.id} of {run.name} did",
+                hint="the run goes on when the server is started again; `astrarium status` shows how it stands",
+            )
+
     with stopping(stop, show) as told:
-        ended = await follow(source, run, settings.data_dir / "logs", show)
+        ended = await follow(source, run, settings.data_dir / "logs", show, wait)
     return conclude(ended, told[0] if told else 0, as_json)
 
 

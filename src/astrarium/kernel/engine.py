@@ -276,13 +276,37 @@ class Engine:
                 aside, self._filling = self._filling, filling
                 self._unwind(aside, aside.batch.moved)
                 self.memory.restore(undo)
-            unit.answer(error)
+            if self.store.shared and not unit.rechecked:
+                task = asyncio.get_running_loop().create_task(self._recheck(unit, error))
+                self._loads.add(task)
+                task.add_done_callback(self._loaded)
+            else:
+                unit.answer(error)
             return
         if undo is not None:
             aside, self._filling = self._filling, filling
             filling.merge(aside)
         self._filling.units.append(unit)
         self._work.set()
+
+    async def _recheck(self, unit: Unit, error: AstrariumError) -> None:
+        """A refusal rests on what we hold, and no commit verifies it: if another server moved it meanwhile, decide again."""
+        unit.rechecked = True
+        try:
+            for command in unit.commands:
+                await self._settled(command.stream)
+                hot = self.memory.hot.get(command.stream)
+                rows = await self.store.read("SELECT seq FROM heads WHERE stream = ?", (command.stream,))
+                if hot is not None and rows and rows[0][0] > hot.seq:
+                    self.memory.evict(command.stream)
+                    unit.rechecked = False
+        except AstrariumError as failed:
+            unit.answer(failed)
+            return
+        if unit.rechecked:
+            unit.answer(error)
+        else:
+            self._admit(unit)
 
     def _unwind(self, undone: Filling, heads: Iterable[str]) -> None:
         """A batch will not be committed as it is: jobs born in it are not owed, those ended in it still are, and what was known of
@@ -315,10 +339,12 @@ class Engine:
         bodies = machine.decide(hot.state, command.body, facts)
         if command.job:
             self._filling.batch.drop(JOBS, command.job)
-        if command.lease:
+        if command.lease and bodies:
             self._lease(hot)
         if bodies:
             self._take(hot, type(command.body), str(command.actor), bodies, facts)
+        elif self.store.shared:
+            self._filling.batch.heads.setdefault(command.stream, hot.seq)  # that nothing is to be done rests on it too
         receipt = Receipt(command.stream, hot.seq, tuple(bodies))
         if command.key:
             self._keep_receipt(command, receipt, facts.now)
@@ -467,14 +493,14 @@ class Engine:
             self._filling.batch.put(LEASES, (hot.stream, self.worker, hot.scope.workspace, hot.scope.environment))
 
     def _follow(self, hot: Hot, body: Any, facts: Facts) -> bool:
-        """An order that follows in the same transaction, to the same life; a refused one leaves no trace."""
+        """An order that follows in the same transaction, to the same life; whether anything followed. A refused one leaves no trace."""
         try:
             bodies = hot.machine.decide(hot.state, body, facts)
         except Refused:
             return False
         if bodies:
             self._take(hot, type(body), ENGINE_NAME, bodies, facts)
-        return True
+        return bool(bodies)
 
     def _keep_receipt(self, command: Command, receipt: Receipt, now: int) -> None:
         batch = self._filling.batch
@@ -497,7 +523,7 @@ class Engine:
                 self._writing = writing
                 self._complete(writing)
                 try:
-                    if writing.batch:
+                    if writing.batch or (self.store.shared and writing.batch.heads):
                         await self.store.write(writing.batch, self.worker)
                 except StaleHeads as stale:
                     self.memory.existing.update(stale.moved)

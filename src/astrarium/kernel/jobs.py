@@ -207,17 +207,15 @@ class Jobs:
             return
 
         def done(receipt: Any, error: Exception | None) -> None:
-            if error is None:
+            if receipt is not None and receipt.events:
                 self.start(job)
                 return
+            # Its life moved on, and the job went with the answer; or it is not due yet; or nobody knows.
             self._starting.pop(job.id, None)
             self._leave(carried)
             if isinstance(error, Unavailable):
                 self.doubt([(job, carried.scope)])
-                self._next(carried.place)
-            else:
-                self._engine.discard(job.id)
-                self._next(carried.place)
+            self._next(carried.place)
 
         leased = self._engine.registry.kinds[job.kind].leased
         self._engine.post(Command(job.stream, body, carried.scope, job=job.id if leased else "", lease=leased), done)
@@ -366,7 +364,8 @@ class Jobs:
 
     def _inherit(self, job: Job, scope: Scope) -> None:
         """A row that a dead worker owned: a job that had begun is lost, any other is still owed as it is."""
-        body = self._engine.registry.kinds[job.kind].lose(job, True)
+        kind = self._engine.registry.kinds[job.kind]
+        body = None if kind.leased else kind.lose(job, True)  # a leased kind's row is one nobody began
         if body is None:
             self._admit(job, scope)
             return

@@ -53,7 +53,7 @@ NewThing = tuple[str, bytes]
 class Unit:
     """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch."""
 
-    __slots__ = ("change", "commands", "done", "receipts", "things")
+    __slots__ = ("change", "commands", "done", "receipts", "rechecked", "things")
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Unit:
         self.things = things
         self.change = change
         self.receipts: list[Receipt] = []
+        self.rechecked = False
 
     def answer(self, error: Exception | None) -> None:
         if self.done is not None:

@@ -169,7 +169,7 @@ def resting(state: RunState, ended: Step | None) -> Events:
 def start_try(state: RunState, command: StartTry, facts: Facts) -> Events:
     step = state.steps.get(command.no)
     if state.status not in ("running", "stopping") or step is None or step.status not in ("offered", "delayed"):
-        raise Refused(f"step {command.no} of run {state.run} is not to be started")
+        return []  # the run moved on: nobody owes this job any more
     if step.status == "delayed" and step.due > facts.now:
         raise Refused(f"step {command.no} of run {state.run} is not due yet")
     return [StepStarted(command.no, step.try_no + 1, command.worker)]
@@ -296,9 +296,9 @@ def end_child(state: RunState, command: EndChild, facts: Facts) -> Events:
     if step is None or step.status != "parent" or step.children is None:
         return []
     children = step.children
-    if command.round != state.round and (not command.key or command.key != children.specs[command.index].key):
-        return []
     if command.index >= children.next or children.states[command.index].outcome is not None:
+        return []
+    if command.round != state.round and (not command.key or command.key != children.specs[command.index].key):
         return []
     ended = ChildEnded(command.no, command.index, command.run, command.outcome, command.outputs, command.error)
     more = children.next < len(children.specs) and state.status != "stopping"
@@ -394,8 +394,10 @@ def reopen_run(state: RunState, command: ReopenRun, facts: Facts) -> Events:
     if state.outcome not in state.known.graph.doors.reopen_from:
         raise Refused(f"a run that {state.outcome} cannot be reopened", code="not_reopenable")
     number = state.round + 1
-    if not state.prepared and state.known.graph.prepare is not None:
-        return [RunReopened(number, (), command.step, command.queue, command.queue_limit, parent=command.parent)]
+    if not state.prepared and state.known.graph.prepare is not None:  # nothing ran yet: no step to choose
+        return [RunReopened(number, (), None, command.queue, command.queue_limit, parent=command.parent)]
+    if command.step is not None and command.step not in state.steps and not 0 <= command.step < len(state.known.nodes):
+        raise NotFound(f"run {state.alias} has no step {command.step}")
     router, plan = state.known.router, state.known.plan
     memo = router.load(plan, router.dump(state.memo))
     reset = tuple(router.reset(plan, memo, command.step))

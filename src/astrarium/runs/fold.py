@@ -195,9 +195,7 @@ def on_child_ended(state: RunState, event: ChildEnded, at: int) -> None:
     child = children.states[event.index]
     child.run, child.outcome, child.outputs, child.error = event.run, event.outcome, event.outputs, event.error
     children.open -= 1
-    state.freed = []
     if children.next < len(children.specs) and state.status != "stopping":
-        state.freed.append((event.no, children.next))
         state.let_go = [(event.no, children.next)]
         children.next += 1
         children.open += 1

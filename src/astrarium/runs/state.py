@@ -163,7 +163,6 @@ class RunState(Kept):
     memo: Any = None
     fresh: list[int] = []
     let_go: list[tuple[int, int]] = []
-    freed: list[tuple[int, int]] = []
     touched: set[int] = set()
     run_touched: bool = False
     ending: Needs | None = None
@@ -180,7 +179,7 @@ _DECODER = msgspec.json.Decoder(Kept)
 def dump_state(state: RunState) -> bytes:
     """The state as JSON: [kept, memo]; keys of `steps` become text and come back as numbers."""
     kept = Kept(**{name: getattr(state, name) for name in KEPT_FIELDS})
-    memo = state.known.router.dump(state.memo) if state.known is not None else None
+    memo = state.known.router.dump(state.memo) if state.memo is not None else None
     return msgspec.json.encode([kept, memo])
 
 

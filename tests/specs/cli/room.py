@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ import psutil
 
 ASTRARIUM = (sys.executable, "-m", "astrarium")
 WAIT_S = 30.0
+BYTECODE = tempfile.TemporaryDirectory(prefix="astrarium-bytecode-")
+"""Compiled modules for all processes of this test session, also where the interpreter is told not to write any."""
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
@@ -41,6 +44,8 @@ class Room:
         (folder / "no-settings.toml").write_text("")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("ASTRARIUM_")}
         self.env |= {"ASTRARIUM_CONFIG": str(folder / "no-settings.toml"), "ASTRARIUM_DATA_DIR": str(self.data)}
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.env |= {"PYTHONPYCACHEPREFIX": BYTECODE.name}
         self.env |= {"ASTRARIUM_DAGS_DIR": str(self.dags), "COLUMNS": "100"}
 
     def write(self, name: str, text: str) -> Path:
@@ -96,7 +101,8 @@ class Room:
 
             def told() -> Any:
                 assert process.poll() is None, process.communicate()[1]
-                return json.loads(path.read_text()) if path.exists() else None
+                found = json.loads(path.read_text()) if path.exists() else {"pid": 0}
+                return found if found["pid"] == process.pid else None  # not what a killed one left
 
             yield until(told, "the server's start")
             process.send_signal(signal.SIGTERM)

@@ -119,3 +119,20 @@ def test_openapi_needs_no_server(room: Room) -> None:
     room.ok("openapi", "--output", "api.json")
     assert json.loads((room.folder / "api.json").read_text()) == document
     assert not room.data.exists()
+
+
+def test_a_run_whose_server_is_killed_does_not_hang(room: Room) -> None:
+    mark = f"6{os.getpid()}"
+    room.write("dags/slow.yaml", SLOW.format(folder=room.folder, mark=mark))
+    with room.begun("server", "--port", "0") as server:
+        until((room.data / "server.json").exists, "the server's start")
+        with room.begun("run", "slow") as process:
+            until((room.folder / "began").exists, "the step")
+            server.kill()
+            server.wait()
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "the server ended before run" in err
+    with room.server():
+        until(lambda: room.document("status", "slow")["status"] == "failed", "the end of the lost run")
+    assert room.processes(mark) == []

@@ -66,6 +66,9 @@ class Desk:
     def compile(self, text: str, name: str = "case") -> DagFile:
         return compile_dag(text, name=name, file=f"{name}.yaml", base_dir=str(self.folder))
 
+    def compile_file(self, path: Path) -> DagFile:
+        return compile_dag(path.read_text(), name=path.stem, file=str(path), base_dir=str(path.parent))
+
     async def start(self, text: str, params: str = "", *, name: str = "case", **more: Any) -> str:
         dag = self.compile(text, name)
         return await self.start_graph(dag.graph, params, locals_=tuple(dag.locals.values()), **more)

@@ -22,9 +22,10 @@ from astrarium.config import Settings
 from astrarium.errors import AstrariumError
 from astrarium.server import serve
 
-folder, port = Path(sys.argv[1]), int(sys.argv[2])
+folder, port, drain_s, database_url = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+settings = Settings(data_dir=folder, port=port, drain_timeout_s=drain_s, database_url=database_url)
 try:
-    serve(Settings(data_dir=folder, port=port, drain_timeout_s=float(sys.argv[3])), lambda url: print(url, flush=True))
+    serve(settings, lambda url: print(url, flush=True))
 except AstrariumError as error:
     print(f"{error.message} ({error.hint})", flush=True)
     sys.exit(3)
@@ -36,13 +37,13 @@ ENDED = {2, 3, 4, 6, 8}
 class Server:
     """One server process over one data folder."""
 
-    def __init__(self, folder: Path, port: int = 0, drain_s: float = 5.0) -> None:
+    def __init__(self, folder: Path, port: int = 0, drain_s: float = 5.0, database_url: str = "") -> None:
         self.folder = folder
         self.dags = folder / "dags"
         self.dags.mkdir(parents=True, exist_ok=True)
         self.errors = (folder.parent / f"{folder.name}.err").open("a+")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(folder), str(port), str(drain_s)],
+            [sys.executable, "-c", PROGRAM, str(folder), str(port), str(drain_s), database_url],
             stdout=subprocess.PIPE, stderr=self.errors, text=True, env={**os.environ, "TZ": "UTC"},
         )  # fmt: skip
         assert self.process.stdout is not None

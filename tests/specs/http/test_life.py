@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.net, pytest.mark.slow]
 
 Start = Callable[..., Any]
 
@@ -89,12 +89,6 @@ def test_a_second_server_on_one_folder_is_refused(start_server: Start) -> None:
     assert first.told()["pid"] == first.process.pid
 
 
-def test_a_data_folder_that_cannot_be_made(start_server: Start, tmp_path: Any) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError):
-        start_server("file/data")
-
-
 def test_ten_thousand_steps(start_server: Start) -> None:
     server = start_server()
     steps = "".join(f"  - name: s{number}\n    type: noop\n" for number in range(10_000))
@@ -120,3 +114,22 @@ def test_much_output_is_given_in_windows(start_server: Start) -> None:
     assert server.get(path)["lineCount"] == 1000
     binary = server.get(f"/dag-runs/much/{run}/steps/cmd_2/log")["content"]
     assert binary.endswith("x")
+
+
+@pytest.mark.postgres
+def test_the_same_on_postgresql(start_server: Start, postgres_database: str) -> None:
+    server = start_server(database_url=postgres_database)
+    server.add("part.yaml", "params: A=1\nsteps:\n  - name: say\n    command: echo $A\n    output: OUT\n")
+    server.add("whole.yaml", "steps:\n  - name: call\n    call: part\n    params: A=5\n")
+    run = server.start("whole", dagRunId="one")
+    assert server.ended("whole", run)["status"] == 4
+    child = server.get("/dag-runs/whole/one/sub-dag-runs")["subRuns"][0]["dagRunId"]
+    path = f"/dag-runs/whole/one/sub-dag-runs/{child}"
+    assert server.get(f"{path}/steps/say/log")["content"] == "5"
+    assert server.get("/dag-runs", name="WHO", status=4, fromDate=1)["dagRuns"][0]["dagRunId"] == "one"
+    assert "run succeeded" in server.get("/dag-runs/whole/one/log")["content"]
+    assert server.get("/dags", name="whole")["dags"][0]["latestDAGRun"]["status"] == 4
+    assert server.get("/dags/whole/dag-runs")["gridData"] == [{"name": "call", "history": [4]}]
+    for strange in ("/dag-runs/a%00/x", "/dag-runs/whole/%00", f"/dag-runs/whole/one/steps/{'%00'}/log"):
+        assert server.client.get(strange).status_code == 404
+    assert server.signal() == 0

@@ -385,3 +385,8 @@ def test_a_script_creates_and_starts(server: Any) -> None:
     assert server.ended("automated-dag", run)["status"] == 4
     assert server.get("/dags", page=1, perPage=10, name="automated")["dags"][0]["latestDAGRun"]["dagRunId"] == run
     assert server.call("POST", "/dags/automated-dag/start", {"params": '{"a": '}).status_code == 200
+
+
+def test_parameters_no_process_could_be_given(server: Any) -> None:
+    answer = server.call("POST", "/dags/my-dag/start", {"params": "ENV=a\0b"})
+    assert (answer.status_code, answer.json()["details"]["problems"][0]["path"]) == (400, "params")

@@ -86,7 +86,6 @@ class LocalExecutor:
             journal = folder / server
             if journal.exists():
                 killed += kill_leftovers(journal, [server])
-                journal.unlink()
         return killed
 
     async def start(self, spec: ProcessSpec) -> ProcessGroup:

@@ -100,9 +100,9 @@ class Catalog:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def compile(self, text: str, name: str, *, file: str = "", base_dir: Path | None = None) -> Compiled:
-        """Compile a text that need not be a file; its graph names the text it came from by hash. Raises `Invalid` with every
-        problem."""
+    def compile(self, text: str, name: str, *, file: str = "spec", base_dir: Path | None = None) -> Compiled:
+        """Compile a text that need not be a file (problems then show `spec` as its place); its graph names the text it came
+        from by hash. Raises `Invalid` with every problem."""
         if len(text.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise Invalid(f"the DAG is larger than {self.max_bytes:,} bytes", hint="the setting max_yaml_bytes allows more")
         folder = base_dir or self.folder

@@ -89,7 +89,7 @@ class Desk:
         self, caller: Caller, made: Compiled, name: str, params: str | None, run_id: str | None, singleton: bool
     ) -> str:
         self.check(made.graph, made.dag.graph)
-        parse_overrides(params)
+        check_params(params or "")
         run = uuid7()
         start = m.StartRun(
             made.graph, name, SURFACE, run_id or run, params or "", chosen=bool(run_id), exclusive=singleton,
@@ -175,3 +175,11 @@ class Desk:
             await self.order(caller, row, m.AnswerAsk(number, caller.actor.id, **given))
         except Refused as error:
             raise Invalid(f"step {name!r} is not waiting for an answer", hint="see the run's nodes for what waits") from error
+
+
+def check_params(text: str) -> None:
+    """Refuse parameters that could never be given to a step. Raises `Invalid`."""
+    if "\0" in text:
+        problem = Problem("must not hold NUL characters", path="params")
+        raise Invalid(f"the parameters {problem.message}", [problem])
+    parse_overrides(text)
