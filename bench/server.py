@@ -22,7 +22,7 @@ ENDED = frozenset((2, 3, 4, 6, 8))
 def plain_environment(folder: Path) -> dict[str, str]:
     """Ours without settings of whoever measures."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASTRARIUM_")}
-    return {**kept, "XDG_CONFIG_HOME": str(folder / "no-settings"), "PYTHONPATH": ""}
+    return {**kept, "XDG_CONFIG_HOME": str(folder / "no-settings")}
 
 
 class Server:

@@ -97,7 +97,7 @@ async def waits(world: World, when: str) -> None:
     lines = {(row[0], row[1]) for row in world.disk.rows("SELECT name, holder FROM slots")}
     told = [what for run, state in states.items() for what in unfinished(world, run, state, jobs, leases, lines, states)]
     told.extend(lost_jobs(world, jobs))
-    told.extend(stale_jobs(states, jobs))
+    told.extend(stale_jobs(world, states, jobs))
     if told:
         fail(world, f"{when}: " + "; ".join(told[:6]))
     check_slots(world, states)
@@ -167,10 +167,13 @@ def lost_jobs(world: World, jobs: dict[str, Any]) -> Iterator[str]:
             yield f"{kind} {id_} was due long ago and nobody claims it"
 
 
-def stale_jobs(states: dict[str, RunState], jobs: dict[str, Any]) -> Iterator[str]:
-    for id_, kind, stream, _, _ in jobs.values():
+def stale_jobs(world: World, states: dict[str, RunState], jobs: dict[str, Any]) -> Iterator[str]:
+    """Rows a dead server owned go when they are taken over."""
+    alive = {"", *(server.name for server in world.servers)}
+    of_a_run = ("run_step", "ask_due", "run_due", "start_child", "prepare_run")
+    for id_, kind, stream, owner, _ in jobs.values():
         state = states.get(stream.partition(":")[2])
-        if state is not None and state.status == "ended" and kind in ("run_step", "ask_due", "run_due", "start_child", "prepare_run"):
+        if state is not None and state.status == "ended" and kind in of_a_run and owner in alive:
             yield f"{kind} {id_} is left of a run that ended"
 
 

@@ -211,7 +211,8 @@ class Jobs:
                 self.start(job)
                 return
             # Its life moved on, and the job went with the answer; or it is not due yet; or nobody knows.
-            self._starting.pop(job.id, None)
+            if self._starting.get(job.id) is carried:  # and not a later birth of the same job
+                del self._starting[job.id]
             self._leave(carried)
             if isinstance(error, Unavailable):
                 self.doubt([(job, carried.scope)])

@@ -146,7 +146,7 @@ def resume_round(state: RunState) -> Events:
 
 
 def prepared(state: RunState, command: Resolved, facts: Facts) -> Events:
-    if state.prepared or state.status in ("ended", "queued"):
+    if state.prepared or state.known.graph.prepare is None or state.status in ("ended", "queued"):
         return []
     if command.error:
         return [RunPrepared(command), RunEnded("failed", "prepare")]

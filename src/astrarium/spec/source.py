@@ -24,6 +24,8 @@ Kind = Literal["map", "list", "scalar"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+\Z")
+_INT_LIMIT = 1 << 63
+"""Larger whole numbers are read as floats, as the dialect's original does; nothing could keep them."""
 _BASED_INT = re.compile(r"0(?:o[0-7]+|x[0-9a-fA-F]+)\Z")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
@@ -140,6 +142,8 @@ class _Composer:
             if isinstance(event, yaml.ScalarEvent):
                 done = _scalar(event)
                 self._anchor(event, done)
+                if "\0" in done.text:
+                    self._report.add("a NUL character (`\\0`) cannot be part of a text", done, hint="no program could be given it")
             elif isinstance(event, yaml.AliasEvent):
                 done = self._alias(event)
             elif isinstance(event, yaml.CollectionStartEvent):
@@ -225,7 +229,8 @@ def _meaning(text: str) -> Any:
         return _WORDS[text]
     if text[0] in "0123456789+-.":
         if _INT.match(text):
-            return int(text)
+            number = int(text)
+            return number if -_INT_LIMIT <= number < _INT_LIMIT else float(text)
         if _BASED_INT.match(text):
             return int(text, 0)
         if _FLOAT.match(text):

@@ -84,7 +84,11 @@ async def read_body(request: Request, kind: type[T], *, required: bool = True) -
         if required:
             raise Invalid("the request has no body", [Problem("a JSON object is required")], hint="send a JSON object")
         data = b"{}"
-    return msgspec.json.decode(data, type=kind)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        problem = Problem("is nested too deeply")
+        raise Invalid(f"the request body {problem.message}", [problem], hint="flatten it") from None
 
 
 # -- the document ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from .context import TIMED_OUT_CODE, Try
 from .prepare import resolve
 from .workshop import Workshop
 
+NUL_MARK = "\ufffd"
+
 
 class RunStep:
     """One try of a step."""
@@ -151,7 +153,11 @@ async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
 
 
 def masked(result: Result, secrets: tuple[str, ...]) -> Result:
-    """Secrets never leave a try: not in its output, its error, or its patch."""
+    """Secrets never leave a try: not in its output, its error, or its patch. Nor do NUL bytes, which no environment, and not every
+    store, can hold."""
+    if "\0" in result.error or "\0" in (result.output or ""):
+        output = result.output.replace("\0", NUL_MARK) if result.output is not None else None
+        result = msgspec.structs.replace(result, output=output, error=result.error.replace("\0", NUL_MARK))
     if not secrets:
         return result
     output = redact(result.output, secrets) if result.output is not None else None

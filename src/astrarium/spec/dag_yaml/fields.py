@@ -10,6 +10,9 @@ from typing import Any
 
 from ..source import Report, YamlNode
 
+MAX_WHOLE = 10_000_000_000
+"""No count, size or number of seconds of a definition is larger: 317 years, 10 GB."""
+
 Known = Mapping[str, str]
 """Accepted keys: lower-case spelling → the field's proper name."""
 
@@ -113,7 +116,13 @@ class Fields:
         if number is None or (least is not None and number < least):
             self.wrong(name, "a whole number" + ("" if least is None else f" of at least {least}"))
             return default
-        return number
+        return self._bounded(name, number, default)
+
+    def _bounded(self, name: str, number: int, default: int) -> int:
+        if abs(number) <= MAX_WHOLE:
+            return number
+        self.wrong(name, f"at most {MAX_WHOLE:,}")
+        return default
 
     def number_or_template(self, name: str, default: int = 0) -> int | str:
         node = self.get(name)
@@ -121,7 +130,7 @@ class Fields:
             return default
         number = whole_number(node)
         if number is not None and number >= 0:
-            return number
+            return self._bounded(name, number, default)
         if node.kind == "scalar" and isinstance(node.value, str) and ("$" in node.value or "`" in node.value):
             return node.value
         self.wrong(name, "a whole number of at least 0, or text with a variable")

@@ -78,7 +78,8 @@ class Desk:
         """Start a run of a text that is no file. Raises as `start_dag`."""
         if ask.name:
             check_name(ask.name, "DAG name")
-        made = await asyncio.to_thread(self.catalog.compile, ask.spec, ask.name or "")
+        folder = Path(ask.base_dir) if ask.base_dir else None
+        made = await asyncio.to_thread(self.catalog.compile, ask.spec, ask.name or "", base_dir=folder)
         name = ask.name or made.dag.name
         if not name:
             problem = Problem("a name is required", path="name")
@@ -120,9 +121,9 @@ class Desk:
     async def order(self, caller: Caller, row: RunRow, body: Any) -> None:
         await self.engine.submit(Command(f"run:{row.id}", body, caller.scope, caller.actor))
 
-    async def stop(self, caller: Caller, row: RunRow) -> None:
+    async def stop(self, caller: Caller, row: RunRow, ask: wire.StopRun) -> None:
         """Begin to stop a run. Raises `Refused` (`not_running`)."""
-        await self.order(caller, row, m.StopRun())
+        await self.order(caller, row, m.StopRun(grace_s=ask.grace_sec))
 
     async def retry(self, caller: Caller, row: RunRow, ask: wire.RetryRun) -> str:
         """The same id, or none: the run's next round. Another id: a new run of the old one's definition and parameters."""

@@ -228,7 +228,8 @@ async def get_step_log(request: Request) -> Response:
 
 async def stop_run(request: Request) -> Response:
     desk, caller = await enter(request)
-    await desk.stop(caller, await run_row(request, desk, caller))
+    body = await read_body(request, wire.StopRun, required=False)
+    await desk.stop(caller, await run_row(request, desk, caller), body)
     return answer({})
 
 
@@ -342,7 +343,8 @@ OPERATIONS = (
     _row("GET", RUN + "/spec", "getDAGRunSpec", "The text the run was started from", get_run_spec, answer=wire.RunSpec),
     _row("GET", RUN + "/log", "getDAGRunLog", "The run's own log", get_run_log, answer=wire.Log, query=LINES),
     _row("GET", RUN + "/outputs", "getDAGRunOutputs", "What the run's steps handed on", get_outputs, answer=wire.Outputs),
-    _row("POST", RUN + "/stop", "terminateDAGRun", "Stop a run", stop_run, failures=(400, 404)),
+    _row("POST", RUN + "/stop", "terminateDAGRun", "Stop a run", stop_run, body=wire.StopRun, body_required=False,
+         failures=(400, 404)),
     _row(
         "POST", RUN + "/retry", "retryDAGRun", "Retry a run, or with another id start it anew", retry_run, body=wire.RetryRun,
         body_required=False, answer=wire.Started, failures=(400, 404, 409),

@@ -331,11 +331,20 @@ class StartDag(Ask):
 
 
 class StartSpec(Ask):
+    """`baseDir` (our own): the folder relative paths, dotenv files and child DAGs of the text refer to; the DAG folder by default."""
+
     spec: str
     name: str | None = None
     params: str | None = None
     dag_run_id: str | None = None
     singleton: bool = False
+    base_dir: str | None = None
+
+
+class StopRun(Ask):
+    """`graceSec` (our own): seconds from the signal to the kill; the DAG's own by default. A second stop may only shorten it."""
+
+    grace_sec: float | None = None
 
 
 class RetryRun(Ask):
