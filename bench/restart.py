@@ -82,14 +82,15 @@ def make(folder: Path, count: int) -> None:
         holder.wait()
 
 
-def wait_for(db: sqlite3.Connection, sql: str, *args: Any) -> float:
+def wait_for(server: Server, db: sqlite3.Connection, sql: str, *args: Any) -> float:
     """When a query first finds a row: the moment a commit is seen from outside."""
     deadline = time.time() + DEADLINE_S
-    while time.time() < deadline:
+    while time.time() < deadline and server.process.poll() is None:
         if db.execute(sql, args).fetchone():
             return time.time()
         time.sleep(0.005)
-    raise RuntimeError(f"not within {DEADLINE_S:g} s: {sql}")
+    log = (server.folder / "server.log").read_text()[-500:]
+    raise RuntimeError(f"not within {DEADLINE_S:g} s, or the server ended: {sql}: {log}")
 
 
 def restart(template: Path, folder: Path) -> dict[str, float]:
@@ -102,10 +103,10 @@ def restart(template: Path, folder: Path) -> dict[str, float]:
         server = Server(data, wait=False)
         try:
             with closing(sqlite3.connect(data / "astrarium.db", isolation_level=None)) as db:
-                first = wait_for(db, STARTED, last)
+                first = wait_for(server, db, STARTED, last)
                 server.connect()
                 ready = time.time()
-                over = wait_for(db, ALL_ENDED)
+                over = wait_for(server, db, ALL_ENDED)
         finally:
             server.kill()
     return {"first_step_s": first - server.began, "ready_s": ready - server.began, "all_ended_s": over - server.began}

@@ -13,7 +13,7 @@ def measure(folder: Path, quick: bool) -> list[Figure]:
     runs, times = (300, 3) if quick else (700, 7)
     taken = interleave(
         times,
-        ours=lambda: ours(folder, runs, 3, 100, kind="shell", surface=""),
+        ours=lambda: ours(folder, runs, 3, 100, kind="shell"),
         bare=lambda: sample("bare", "spawn", runs * 3 // 2)["per_s"],
     )
     notes = {"cpu_us_per_step": min(one["cpu_us_per_step"] for one in taken["ours"])}

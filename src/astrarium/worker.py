@@ -108,6 +108,12 @@ def open_store(settings: Settings, registry: Registry) -> Store:
     return store
 
 
+async def end_task(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 class Worker:
     """Made by `open`; `engine` takes commands until `close`."""
 
@@ -121,6 +127,7 @@ class Worker:
         self.executor: Executor
         self.caller: Caller
         self.shop: Workshop
+        self._recovery: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
 
     @classmethod
@@ -159,8 +166,9 @@ class Worker:
             self.registry.add_kind(kind)
         await self.engine.start()
         await self.engine.jobs.start_working({"process": settings.max_processes, "python": settings.max_python_workers})
-        await self.engine.jobs.take_over()
-        self._beat = asyncio.create_task(self._beat_loop(), name="astrarium-lease")
+        self._recovery = asyncio.create_task(self._recover(), name="astrarium-recovery")
+        if self.store.shared:
+            self._beat = asyncio.create_task(self._beat_loop(), name="astrarium-lease")
         # What is loaded by now stays: the collector need not look at it, and may look at the rest less often.
         gc.collect()
         gc.freeze()
@@ -173,10 +181,15 @@ class Worker:
         if count:
             log.warning("killed %d processes a dead server left running", count)
 
+    async def _recover(self) -> None:
+        """Take over what dead workers left, in the background: the first of their steps begin while the rest is still being read."""
+        try:
+            await self.engine.jobs.take_over()
+        except AstrariumError as error:
+            log.error("what the last server left could not all be taken over: %s", error)
+
     async def _beat_loop(self) -> None:
-        """Renew the lease; take over what dead workers left. Only a shared store has others."""
-        if not self.store.shared:
-            return
+        """Keep the lease of a shared store, and go on looking for the dead."""
         while True:
             await asyncio.sleep(self.settings.lease_s / 3)
             try:
@@ -194,11 +207,11 @@ class Worker:
     async def close(self, drain_s: float | None = None) -> None:
         """Stop accepting, let running tries finish for `drain_s` seconds (None = the settings'), stop the rest, leave nothing running."""
         drain = self.settings.drain_timeout_s if drain_s is None else drain_s
+        await end_task(self._recovery)
         if not await self.engine.jobs.drain(drain):
             self.shop.stop_all("server_stop", STOP_GRACE_S)
             await self.engine.jobs.drain(STOP_GRACE_S + 2)
-        if self._beat is not None:
-            self._beat.cancel()
+        await end_task(self._beat)
         await self.caller.close(1.0)
         await self.executor.close(1.0)
         await self.engine.close()

@@ -66,7 +66,9 @@ class Life:
         for body in events:
             self._take(type(command), body, follow)
         if was_ended and events:
-            doors = {asked for move in self.machine.table if "ended" in move.while_ or move.subject != "run" for asked in move.asked}
+            doors = {
+                asked for move in self.machine.table if "ended" in move.while_ or move.subject != "run" for asked in move.asked
+            }
             assert type(command) in doors, f"{command} left an end"
         for order in follow:
             self._decide(order)

@@ -221,7 +221,9 @@ class Tally(Machine[Sum]):
     def react(self, state: Sum, event: Any, at: int) -> Iterable[Effect]:
         match event:
             case Owed(order, due):
-                yield Job(f"{state.stream}/{order.id}", f"work_{order.place}", state.stream, {"id": order.id}, due, order.priority)
+                yield Job(
+                    f"{state.stream}/{order.id}", f"work_{order.place}", state.stream, {"id": order.id}, due, order.priority
+                )
             case Forgone(id):
                 yield JobDone(f"{state.stream}/{id}")
             case Took(order, until):
@@ -260,7 +262,7 @@ class Desk:
     def claim(self, job: Job) -> Any:
         return Begin(job.body["id"])
 
-    def lose(self, job: Job) -> Any:
+    def lose(self, job: Job, begun: bool) -> Any:
         return Done(job.body["id"], "lost")
 
     def broke(self, job: Job, error: Exception) -> Any:
@@ -312,6 +314,11 @@ class Room:
 
     async def count(self, table: str, where: str = "1=1") -> int:
         return int((await self.store.read(f"SELECT count(*) FROM {table} WHERE {where}"))[0][0])
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is being carried out."""
+        return bool(self.engine.jobs._running or self.engine.jobs._starting)
 
     async def until(self, what: Any) -> None:
         """Turn the loop until something holds."""

@@ -29,7 +29,10 @@ def written(count: int) -> list[tuple[Any, ...]]:
     life = Life(AuditLog(), "audit:ws", {})
     for number in range(count):
         life.submit(RecordAct("user:anna", "run.stopped", f"run:{number}", {"n": number, "a": "é"}))
-    return [(row[0], row[1], row[2], row[3], row[4], row[5], {"n": n, "a": "é"}, row[7], row[8]) for n, row in enumerate(life.rows[AUDIT].values())]
+    return [
+        (row[0], row[1], row[2], row[3], row[4], row[5], {"n": n, "a": "é"}, row[7], row[8])
+        for n, row in enumerate(life.rows[AUDIT].values())
+    ]
 
 
 def test_an_intact_chain() -> None:

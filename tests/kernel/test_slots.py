@@ -16,7 +16,7 @@ async def settled(room: Room) -> None:
     """Grants are jobs: wait until none is owed."""
     for _ in range(3):
         await room.engine.settle()
-        await room.until(lambda: not room.engine.jobs.running())
+        await room.until(lambda: not room.busy)
 
 
 async def test_a_free_place_is_granted_in_the_same_transaction(room: Room) -> None:

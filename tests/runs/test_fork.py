@@ -250,7 +250,10 @@ def looping() -> Graph:
         "loop",
         dialect="rules",
         router="rules",
-        nodes=(Node("draft", "noop"), Node("review", "wait", params={"prompt": "fine?", "input": ["verdict"]}, output=Output("V"))),
+        nodes=(
+            Node("draft", "noop"),
+            Node("review", "wait", params={"prompt": "fine?", "input": ["verdict"]}, output=Output("V")),
+        ),
         rules=(
             Rule("draft", goto="review"),
             Rule("review", {"verdict": "again"}, goto="draft"),

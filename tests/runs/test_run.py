@@ -35,9 +35,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     else:
         made = draw(dags(5))
     retry = st.none() | st.just(Retry(2, 1.0))
-    nodes = [
-        _dressed(node, draw(retry), draw(st.booleans()), draw(st.booleans())) for node in made.nodes
-    ]
+    nodes = [_dressed(node, draw(retry), draw(st.booleans()), draw(st.booleans())) for node in made.nodes]
     return _replace(
         made, nodes=tuple(nodes), prepare=draw(st.none() | st.just(Prepare())), timeout_s=draw(st.sampled_from((0.0, 5.0))),
         max_active_steps=draw(st.sampled_from((0, 1, 2))),
@@ -94,7 +92,9 @@ class TestContract(MachineContract):
         if state.status == "queued":
             return SlotGranted("queue/q", 3)
         if not state.prepared and state.known.graph.prepare is not None:
-            return m.Resolved((("A", "1"),), error=draw(st.sampled_from(("", "", "", "bad"))), unmet=draw(st.sampled_from(("", "", "no"))))
+            return m.Resolved(
+                (("A", "1"),), error=draw(st.sampled_from(("", "", "", "bad"))), unmet=draw(st.sampled_from(("", "", "no")))
+            )
         if draw(st.booleans()):
             return m.StartTry(self.steps(draw, state, "offered", "delayed"), "w1")
         no = self.steps(draw, state, "running")
@@ -120,9 +120,16 @@ class TestContract(MachineContract):
         )  # fmt: skip
 
     def from_outside(self, draw: Any, state: RunState) -> Any:
-        stop = m.StopRun(draw(st.sampled_from(RUN_OUTCOMES)), "why", draw(st.sampled_from(("signal", "cooperative"))), draw(st.none() | st.just(1.0)))
+        stop = m.StopRun(
+            draw(st.sampled_from(RUN_OUTCOMES)),
+            "why",
+            draw(st.sampled_from(("signal", "cooperative"))),
+            draw(st.none() | st.just(1.0)),
+        )
         reopen = m.ReopenRun(
-            draw(st.none() | st.integers(0, 5)), queue=draw(st.sampled_from(("", "", "q"))), parent=draw(st.none() | st.just(m.Parent("p", 2, 1)))
+            draw(st.none() | st.integers(0, 5)),
+            queue=draw(st.sampled_from(("", "", "q"))),
+            parent=draw(st.none() | st.just(m.Parent("p", 2, 1))),
         )
         mark = m.MarkStep(draw(st.integers(-1, 6)), draw(st.none() | st.sampled_from(OUTCOMES)))
         due = m.TimeOutRun(draw(st.integers(1, 3)))
@@ -131,7 +138,12 @@ class TestContract(MachineContract):
     def about_children(self, draw: Any, state: RunState) -> Any:
         no = self.steps(draw, state, "parent")
         return m.EndChild(
-            no, draw(st.integers(0, 3)), draw(st.sampled_from((state.round, 1))), "kid", draw(st.sampled_from(RUN_OUTCOMES)), {"X": "1"}
+            no,
+            draw(st.integers(0, 3)),
+            draw(st.sampled_from((state.round, 1))),
+            "kid",
+            draw(st.sampled_from(RUN_OUTCOMES)),
+            {"X": "1"},
         )
 
     def about_asks(self, draw: Any, state: RunState) -> Any:

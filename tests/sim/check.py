@@ -341,9 +341,9 @@ def check_again(world: World, run: str, log: list[tuple[int, Any]]) -> None:
         for move in getattr(body, "moves", ()):
             if hasattr(move, "node"):
                 where[move.no] = move.node
-        if type(body) is StepDelayed and body.why == "lost" and nodes[where[body.no]].kind in ("work", "free"):
-            if "never" not in body.error:
-                fail(world, f"run {run} step {body.no} is not idempotent and was lost, yet it runs again: {body}")
+        again = type(body) is StepDelayed and body.why == "lost" and "never" not in body.error
+        if again and nodes[where[body.no]].kind in ("work", "free"):
+            fail(world, f"run {run} step {body.no} is not idempotent and was lost, yet it runs again: {body}")
 
 
 def check_receipts(world: World, events: dict[str, list[tuple[int, Any]]]) -> None:

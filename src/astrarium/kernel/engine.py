@@ -127,6 +127,12 @@ class Engine:
             raise NotFound(f"job {job.id} is not owed any more")
         return Scope(*rows[0])
 
+    async def refresh(self, stream: str) -> None:
+        """What we hold of a life may be old when several servers write: it is read anew when it is wanted next."""
+        if self.store.shared:
+            await self._settled(stream)
+            self.memory.evict(stream)
+
     def end_lease(self, stream: str, worker: str) -> None:
         """A dead worker's lease on a life is settled."""
         self._admit(Unit((), None, (), lambda: self._filling.batch.drop(LEASES, (stream, worker))))

@@ -92,7 +92,11 @@ class Jobs:
         return True
 
     def starts_now(self, job: Job) -> bool:
-        return job.id in self._starting
+        carried = self._starting.get(job.id)
+        if carried is None:
+            return False
+        line = self._line.get(carried.place)
+        return not line or job.id not in line  # an earlier claim of the same job may be on its way
 
     def withdraw(self, job: Job) -> None:
         """The transaction the job was to be born in did not happen."""
@@ -216,6 +220,8 @@ class Jobs:
             self._leave(carried)
             if isinstance(error, Unavailable):
                 self.doubt([(job, carried.scope)])
+            elif error is not None and not leased:
+                self._engine.discard(job.id)
             self._next(carried.place)
 
         leased = self._engine.registry.kinds[job.kind].leased
@@ -296,7 +302,7 @@ class Jobs:
                 hot = await engine.memory.load(job.stream, scope)
                 owed = {one.id for one in hot.machine.owed(hot.state, engine.worker)}
                 if job.id in owed and job.id not in self._known():
-                    self._give_up(job, scope, begun=False)
+                    self._begin_again(job, scope)
         except Unavailable:
             self._doubtful, self._doubted = True, [*doubted, *self._doubted]
             raise
@@ -340,16 +346,25 @@ class Jobs:
     async def _take_over_leases(self) -> int:
         """What dead workers carried out under a lease is lost; the life says what becomes of it. The lease goes with that."""
         engine, total = self._engine, 0
-        while rows := await engine.store.read(DEAD_LEASES, (CLAIM_CHUNK,)):
+        while self._accepting and (rows := await engine.store.read(DEAD_LEASES, (CLAIM_CHUNK,))):
+            for stream, _, _, _ in rows:
+                await engine.refresh(stream)
             await self._load_lives((stream, Scope(workspace, environment)) for stream, _, workspace, environment in rows)
+            lost: list[Command] = []
             for stream, worker, workspace, environment in rows:
                 scope = Scope(workspace, environment)
                 hot = await engine.memory.load(stream, scope)
-                for job in list(hot.machine.owed(hot.state, worker)):
-                    self._give_up(job, scope, begun=True)
-                engine.end_lease(stream, worker)
-            total += len(rows)
+                for job in hot.machine.owed(hot.state, worker):
+                    lost.append(Command(stream, engine.registry.kinds[job.kind].lose(job, True), scope))
+            told = await asyncio.gather(*map(engine.submit, lost), return_exceptions=True)
+            held = {command.stream for command, answer in zip(lost, told, strict=True) if isinstance(answer, Unavailable)}
+            for stream, worker, _, _ in rows:
+                if stream not in held:
+                    engine.end_lease(stream, worker)
+            total += len(rows) - len(held)
             await engine.settle_writes()
+            if held:
+                await asyncio.sleep(RETRY_REPORT_S)
         return total
 
     async def _load_lives(self, lives: Iterable[tuple[str, Scope]]) -> None:
@@ -381,14 +396,14 @@ class Jobs:
 
         self._engine.post(Command(job.stream, body, scope), done)
 
-    def _give_up(self, job: Job, scope: Scope, begun: bool) -> None:
-        """A job under a lease that nobody carries out: its life says what becomes of it, unless it has moved on."""
+    def _begin_again(self, job: Job, scope: Scope) -> None:
+        """A job under our own lease whose claim was recorded in a write that seemed to fail: nobody has begun it."""
 
         def done(receipt: Any, error: Exception | None) -> None:
             if isinstance(error, Unavailable):
-                self.doubt([(job, scope)] if not begun else ())
+                self.doubt([(job, scope)])
 
-        self._engine.post(Command(job.stream, self._engine.registry.kinds[job.kind].lose(job, begun), scope), done)
+        self._engine.post(Command(job.stream, self._engine.registry.kinds[job.kind].lose(job, False), scope), done)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

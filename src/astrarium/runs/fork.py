@@ -211,6 +211,4 @@ def _override(source: RunState, kept: list[Inherited], overridden: dict[int, tup
     ]  # fmt: skip
     if problems:
         raise Invalid(str(problems[0]), problems)
-    return tuple(
-        msgspec.structs.replace(one, output=overridden[one.no][1]) if one.no in overridden else one for one in kept
-    )
+    return tuple(msgspec.structs.replace(one, output=overridden[one.no][1]) if one.no in overridden else one for one in kept)

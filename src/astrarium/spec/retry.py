@@ -12,6 +12,7 @@ from .expand import Variables, expand_variables
 from .graph import Repeat, Retry, Tolerate
 
 MAX_DELAY_S = 366 * 24 * 3600.0
+MAX_NUMBER = 10_000_000_000
 
 
 def settle_retry(retry: Retry, names: Variables) -> Retry:
@@ -29,8 +30,8 @@ def _number(name: str, value: float | str, names: Variables) -> float:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number < math.inf:
-        raise Invalid(f"`{name}` must expand to a number of at least 0, not `{text}`")
+    if not 0 <= number <= MAX_NUMBER:
+        raise Invalid(f"`{name}` must expand to a number from 0 to {MAX_NUMBER:,}, not `{text}`")
     return number
 
 

@@ -228,11 +228,9 @@ def _meaning(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if text[0] in "0123456789+-.":
-        if _INT.match(text):
-            number = int(text)
-            return number if -_INT_LIMIT <= number < _INT_LIMIT else float(text)
-        if _BASED_INT.match(text):
-            return int(text, 0)
+        if _INT.match(text) or _BASED_INT.match(text):
+            number = int(text, 0 if text[1:2] in ("o", "x") else 10)
+            return number if -_INT_LIMIT <= number < _INT_LIMIT else float(number)
         if _FLOAT.match(text):
             return float(text)
     return text

@@ -47,7 +47,7 @@ def split_items(text: str) -> list[Any]:
     if text.startswith("["):
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
         else:
             return list(found)

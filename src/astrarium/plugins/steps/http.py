@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True):
     def _body(self) -> Any:
         try:
             return json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.text
 
 

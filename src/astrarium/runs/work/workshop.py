@@ -105,7 +105,7 @@ class Workshop:
             return known
         shown = definition.nodes[node]
         kind = self.kind_of(shown)
-        bare = not (shown.when or shown.retry or shown.repeat or shown.tolerate or shown.timeout_s or shown.env)
+        bare = not (shown.when or shown.retry or shown.repeat or shown.tolerate or shown.timeout_s or shown.env or shown.output)
         direct = bare and not kind.captures and not inspect.iscoroutinefunction(kind.run)
         found = (kind, self.params_of(definition, node)) if direct else None
         definition.plain[node] = found
@@ -114,7 +114,7 @@ class Workshop:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def run_folder(self, state: RunState) -> Path:
-        return run_folder(self.folder / "logs", state.run, state.created_at)
+        return self._folders.get(state.run) or run_folder(self.folder / "logs", state.run, state.created_at)
 
     def make_run_folder(self, state: RunState) -> None:
         """The folder of a run's logs exists from here on."""
