@@ -6,6 +6,7 @@ import argparse
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -54,6 +55,7 @@ def measure(name: str, folder: Path, quick: bool) -> list[Figure]:
 
 def main() -> int:
     asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the usual way out: servers and folders go with it
     asked.folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     figures: list[Figure] = []

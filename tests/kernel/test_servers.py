@@ -145,54 +145,73 @@ async def test_two_servers_command_the_same_run(postgres_database: str, tmp_path
 type: graph
 steps:
 """ + "".join(f"  - {{name: g{n}, type: hitl, config: {{prompt: go}}}}\n" for n in range(8))
-    async with open_desk(tmp_path / "a", database_url=postgres_database) as one:
-        async with open_desk(tmp_path / "b", database_url=postgres_database) as two:
-            run = await one.start(text)
-            await one.status(run, "waiting")
+    async with (
+        open_desk(tmp_path / "a", database_url=postgres_database) as one,
+        open_desk(tmp_path / "b", database_url=postgres_database) as two,
+    ):
+        run = await one.start(text)
+        await one.status(run, "waiting")
 
-            async def tell(desk: Any, body: Any) -> str:
-                try:
-                    await desk.order(run, body)
-                except AstrariumError as error:
-                    return type(error).__name__
-                return "done"
+        async def tell(desk: Any, body: Any) -> str:
+            try:
+                await desk.order(run, body)
+            except AstrariumError as error:
+                return type(error).__name__
+            return "done"
 
-            answers = await asyncio.gather(
-                *(tell(desk, AnswerAsk(no, "anna")) for no in range(7) for desk in (one, two)),
-                tell(one, PauseRun()), tell(two, ResumeRun()), tell(two, PauseRun()), tell(one, ResumeRun()),
-            )  # fmt: skip
-            assert answers[:14].count("done") == 7 and set(answers[:14]) == {"done", "Refused"}
-            stops = await asyncio.gather(tell(one, StopRun()), tell(two, StopRun()))
-            assert "done" in stops
-            row = await one.ended(run)
-            assert row.outcome == "cancelled"
-            seqs = [event.seq for event in await two.engine.tail.read_stream(f"run:{run}")]
-            assert seqs == list(range(1, len(seqs) + 1))
-            for desk in (one, two):
-                desk.engine.memory.hot.clear()
-                state = await desk.engine.state(f"run:{run}", SCOPE)
-                assert state is not None and state.status == "ended"
-                assert [step.outcome for step in state.steps.values()].count("succeeded") == 7
+        answers = await asyncio.gather(
+            *(tell(desk, AnswerAsk(no, "anna")) for no in range(7) for desk in (one, two)),
+            tell(one, PauseRun()), tell(two, ResumeRun()), tell(two, PauseRun()), tell(one, ResumeRun()),
+        )  # fmt: skip
+        assert answers[:14].count("done") == 7 and set(answers[:14]) == {"done", "Refused"}
+        stops = await asyncio.gather(tell(one, StopRun()), tell(two, StopRun()))
+        assert "done" in stops
+        row = await one.ended(run)
+        assert row.outcome == "cancelled"
+        seqs = [event.seq for event in await two.engine.tail.read_stream(f"run:{run}")]
+        assert seqs == list(range(1, len(seqs) + 1))
+        for desk in (one, two):
+            desk.engine.memory.hot.clear()
+            state = await desk.engine.state(f"run:{run}", SCOPE)
+            assert state is not None and state.status == "ended"
+            assert [step.outcome for step in state.steps.values()].count("succeeded") == 7
 
 
 async def test_a_stop_at_one_server_ends_the_process_of_the_other(postgres_database: str, tmp_path: Path) -> None:
-    async with open_desk(tmp_path / "a", database_url=postgres_database) as one:
-        async with open_desk(tmp_path / "b", database_url=postgres_database, max_processes=1) as two:
-            run = await one.start("steps:\n  - {name: slow, command: 'echo $$ > pid; sleep 60'}\n")
-            pid = int(await one.file("pid"))
-            assert Path(f"/proc/{pid}").exists()
-            await two.order(run, StopRun())
-            assert (await two.ended(run)).outcome == "cancelled"
-            assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+    async with (
+        open_desk(tmp_path / "a", database_url=postgres_database) as one,
+        open_desk(tmp_path / "b", database_url=postgres_database, max_processes=1) as two,
+    ):
+        run = await one.start("steps:\n  - {name: slow, command: 'echo $$ > pid; sleep 60'}\n")
+        pid = int(await one.file("pid"))
+        assert Path(f"/proc/{pid}").exists()
+        await two.order(run, StopRun())
+        assert (await two.ended(run)).outcome == "cancelled"
+        assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
 
 
 async def test_work_is_shared(postgres_database: str, tmp_path: Path) -> None:
     """More steps than one server has places for: the other helps, and each runs once."""
     text = "type: graph\nsteps:\n" + "".join(f"  - {{name: s{n}, command: 'sleep 0.05; echo {n}'}}\n" for n in range(40))
-    async with open_desk(tmp_path / "a", database_url=postgres_database, max_processes=1) as one:
-        async with open_desk(tmp_path / "b", database_url=postgres_database, max_processes=1) as two:
-            run = await one.start(text)
-            assert (await one.ended(run)).outcome == "succeeded"
-            rows = await two.worker.store.read("SELECT worker, count(*), max(tries) FROM steps GROUP BY worker")
-            assert {row[0] for row in rows} == {one.worker.id, two.worker.id}
-            assert sum(row[1] for row in rows) == 40 and all(row[2] == 1 for row in rows)
+    async with (
+        open_desk(tmp_path / "a", database_url=postgres_database, max_processes=1) as one,
+        open_desk(tmp_path / "b", database_url=postgres_database, max_processes=1) as two,
+    ):
+        run = await one.start(text)
+        assert (await one.ended(run)).outcome == "succeeded"
+        rows = await two.worker.store.read("SELECT worker, count(*), max(tries) FROM steps GROUP BY worker")
+        assert {row[0] for row in rows} == {one.worker.id, two.worker.id}
+        assert sum(row[1] for row in rows) == 40 and all(row[2] == 1 for row in rows)
+
+
+async def test_a_run_id_is_used_once(postgres_database: str, tmp_path: Path) -> None:
+    """The life that has that id is found in the store although the order to start takes its id for new."""
+    async with open_desk(tmp_path / "a", database_url=postgres_database) as desk:
+        run = await desk.start('steps: ["true"]')
+        await desk.ended(run)
+        await desk.engine.settle()
+        desk.engine.memory.hot.clear()
+        before = await desk.events(run)
+        with pytest.raises(Refused, match="has begun already"):
+            await desk.order(run, before[0].start)
+        assert await desk.events(run) == before

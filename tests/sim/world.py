@@ -312,6 +312,8 @@ class World:
                 self.send(*self.make(item))
             await self.pass_some()
             self.complain()
+        while self.faults.total() < LEAST_FAULTS:  # an armed store may never have been written to
+            await self.strike("death", "start")
         await self.finish()
         await self.turn_by(1.0)
         self.complain()

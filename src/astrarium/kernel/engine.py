@@ -18,10 +18,10 @@ from ..errors import AstrariumError, Bug, Conflict, NotFound, Refused, Unavailab
 from .audit import act
 from .clock import Clock
 from .jobs import Jobs
-from .memory import Filling, Hot, Memory, NewThing, Unit, fingerprint
+from .memory import Filling, Hot, Memory, NewThing, Unit, fingerprint, key_head
 from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Fenced, NewEvent, StaleHeads, Store
 from .registry import Registry
-from .slots import ExpireJob, GrantJob, Place, Slot, load_slot, slot_head
+from .slots import ExpireJob, GrantJob, Place, Slot
 from .tail import Tail
 from .things import Things
 from .types import (
@@ -37,7 +37,6 @@ from .types import (
     SlotAsk,
     SlotFree,
     SlotGranted,
-    Tombstone,
 )
 
 log = logging.getLogger("astrarium.kernel")
@@ -152,24 +151,9 @@ class Engine:
         await self._settled(stream)
         hot = await self.memory.load(stream, scope)
         stone, snapshot = await self.memory.tombstone(hot)
-        await self._change(lambda: self._bury(hot, snapshot, stone))
+        await self._change(lambda: self.memory.bury(hot, snapshot, stone, self._filling, self.clock.now()))
         await self.submit(act(scope, ENGINE, "log.pruned", stream, events=stone.count, digest=stone.digest))
         return stone.count
-
-    def _bury(self, hot: Hot, snapshot: tuple[Any, ...], stone: Tombstone) -> None:
-        stream, batch = hot.stream, self._filling.batch
-        if self.memory.hot.get(stream) is not hot or hot.seq != snapshot[1]:
-            raise Conflict(f"{stream} moved while it was being pruned", hint="prune it again")
-        batch.heads.setdefault(stream, hot.seq)
-        batch.put(SNAPSHOTS, snapshot)
-        batch.prune.append((stream, hot.seq))
-        hot.seq += 1
-        batch.moved[stream] = hot.seq
-        made = NewEvent(
-            hot.scope.workspace, stream, hot.seq, self.clock.now(), Tombstone.__name__, 1, str(ENGINE), _encode(stone)
-        )
-        batch.events.append(made)
-        self._filling.streams.add(stream)
 
     async def start(self) -> None:
         self._flusher = asyncio.create_task(self._flush_loop(), name="astrarium-flush")
@@ -179,8 +163,8 @@ class Engine:
 
     async def settle_writes(self) -> None:
         """Wait until no batch holds jobs that a read of the store would not see."""
-        target = self._filling
-        while self._writing is target or (self._filling is target and target.batch):
+        waited = [one for one in (self._writing, self._filling) if one is not None]
+        while self._writing in waited or (self._filling in waited and self._filling.batch):
             self._work.set()
             await self.tail.changed()
 
@@ -305,6 +289,7 @@ class Engine:
                 rows = await self.store.read("SELECT seq FROM heads WHERE stream = ?", (command.stream,))
                 if hot is not None and rows and rows[0][0] > hot.seq:
                     self.memory.evict(command.stream)
+                    self.memory.existing.add(command.stream)
                     unit.rechecked = False
         except AstrariumError as failed:
             unit.answer(failed)
@@ -338,10 +323,9 @@ class Engine:
             raise Conflict(f"{command.stream} is at {hot.seq}, not at {command.expect}", hint="read it again and repeat")
         machine = hot.machine
         needs = machine.needs(hot.state, command.body)
-        if needs is NOTHING_NEEDED:
-            facts = Facts(self.clock.now())
-        else:
-            facts = Facts(self.clock.now(), *memory.facts(needs, command.scope.workspace, self._filling.batch.heads))
+        facts = Facts(self.clock.now())
+        if needs.slots or needs.streams or needs.things:
+            facts = Facts(facts.now, *memory.facts(needs, command.scope.workspace, self._filling.batch.heads))
         bodies = machine.decide(hot.state, command.body, facts)
         if command.job:
             self._filling.batch.drop(JOBS, command.job)
@@ -420,10 +404,7 @@ class Engine:
 
     async def expire_slot(self, scope: Scope, name: str) -> None:
         """End the holds of a slot whose time is over, and give the places on."""
-        if (scope.workspace, name) not in self.memory.slots:
-            await self._settled(slot_head(scope.workspace, name))
-            slot = await load_slot(self.store, scope.workspace, name)
-            self.memory.slots.setdefault((scope.workspace, name), slot)
+        await self.memory.fetch_slot(scope.workspace, name, self._settled)
         await self._change(lambda: self._expire(scope, name))
 
     def _expire(self, scope: Scope, name: str) -> None:
@@ -451,9 +432,8 @@ class Engine:
 
     def _expect_expiry(self, slot: Slot, scope: Scope, now: int) -> None:
         """A job for the next hold of a slot that ends by itself."""
-        ending = [place for place in slot.holders.values() if place.until]
-        if ending:
-            place = min(ending, key=lambda place: place.until)
+        if slot.ending:
+            place = min(slot.ending.values(), key=lambda place: place.until)
             body = {"name": slot.name, "workspace": scope.workspace, "environment": scope.environment}
             self._owe(Job(f"{slot.head}:expire:{place.until}", ExpireJob.name, place.holder, body, place.until), scope, now)
 
@@ -611,8 +591,4 @@ class Engine:
                 listener(event.stream, event.body)
         self.tail.wake()
         self.jobs.look()
-
-
-def key_head(command: Command) -> str:
-    return f"key:{command.scope.workspace}/{command.key}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -12,12 +13,12 @@ import msgspec
 from ..errors import Conflict, NotFound, Refused
 from .jobs import Carried
 from .machine import Machine
-from .ports import Batch, NewEvent, Store
+from .ports import SNAPSHOTS, Batch, NewEvent, Store
 from .registry import Known, Registry
-from .slots import Slot, load_slot
+from .slots import Slot, load_slot, slot_head
 from .tail import Tail
 from .things import Things
-from .types import Command, Done, Event, Job, Needs, Receipt, Scope, SlotView, Tombstone
+from .types import ENGINE, Command, Done, Event, Job, Needs, Receipt, Scope, SlotView, Tombstone
 
 RECEIPTS_KEPT = 4096
 NOT_READ: Any = object()
@@ -120,6 +121,7 @@ class Memory:
         self._limit = limit
         self.hot: OrderedDict[str, Hot] = OrderedDict()
         self.slots: dict[tuple[str, str], Slot] = {}
+        self._reading: dict[tuple[str, str], asyncio.Lock] = {}
         self._receipts: OrderedDict[tuple[str, str], tuple[str, Receipt] | None] = OrderedDict()
         self._seen: dict[str, int] = {}
         self.existing: set[str] = set()
@@ -277,11 +279,16 @@ class Memory:
 
     def missing(self, needs: Needs, workspace: str) -> bool:
         """Whether a fact is not in memory yet."""
-        return (
-            any(stream not in self.hot for stream in needs.streams)
-            or any((workspace, name) not in self.slots for name in needs.slots)
-            or any(self._things.get(key) is None for key in needs.things)
-        )
+        for name in needs.at_hand:
+            if (workspace, name) not in self.slots:
+                return True
+        for name in needs.slots:
+            if (workspace, name) not in self.slots:
+                return True
+        for stream in needs.streams:
+            if stream not in self.hot:
+                return True
+        return any(self._things.get(key) is None for key in needs.things) if needs.things else False
 
     def facts(
         self, needs: Needs, workspace: str, heads: dict[str, int]
@@ -314,12 +321,24 @@ class Memory:
             if stream not in self.hot:
                 await settled(stream)
                 await self.load(stream, command.scope)
-        for name in needs.slots:
-            if (command.scope.workspace, name) not in self.slots:
-                await settled(f"slot:{command.scope.workspace}/{name}")
-                slot = await load_slot(self._store, command.scope.workspace, name)
-                self.slots.setdefault((command.scope.workspace, name), slot)
+        for name in (*needs.slots, *needs.at_hand):
+            await self.fetch_slot(command.scope.workspace, name, settled)
         await self._things.fetch(needs.things)
+
+    async def fetch_slot(self, workspace: str, name: str, settled: Callable[[str], Awaitable[None]]) -> None:
+        """Bring a slot into memory, read once however many want it."""
+        key = (workspace, name)
+        if key in self.slots:
+            return
+        lock = self._reading.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                if key not in self.slots:
+                    await settled(slot_head(workspace, name))
+                    self.slots[key] = await load_slot(self._store, workspace, name)
+        finally:
+            if not lock.locked():
+                self._reading.pop(key, None)
 
     # -- receipts -----------------------------------------------------------------------------------------------------
 
@@ -386,6 +405,24 @@ class Memory:
         data = hot.machine.dump(hot.state)
         row = (hot.stream, hot.seq, hot.scope.workspace, hot.scope.environment, data)
         return Tombstone(len(rows), digest), row
+
+    def bury(self, hot: Hot, snapshot: tuple[Any, ...], stone: Tombstone, filling: Filling, now: int) -> None:
+        """Put a tombstone in place of a life's events, unless the life moved since the stone was cut."""
+        stream, batch = hot.stream, filling.batch
+        if self.hot.get(stream) is not hot or hot.seq != snapshot[1]:
+            raise Conflict(f"{stream} moved while it was being pruned", hint="prune it again")
+        batch.heads.setdefault(stream, hot.seq)
+        batch.put(SNAPSHOTS, snapshot)
+        batch.prune.append((stream, hot.seq))
+        hot.seq += 1
+        batch.moved[stream] = hot.seq
+        body, name = msgspec.json.encode(stone), Tombstone.__name__
+        batch.events.append(NewEvent(hot.scope.workspace, stream, hot.seq, now, name, 1, str(ENGINE), body))
+        filling.streams.add(stream)
+
+
+def key_head(command: Command) -> str:
+    return f"key:{command.scope.workspace}/{command.key}"
 
 
 def as_bytes(text: Any) -> bytes:

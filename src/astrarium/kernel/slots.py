@@ -41,49 +41,57 @@ class Place:
 class Slot:
     """The state of one slot in memory."""
 
-    __slots__ = ("fence", "holders", "line", "name", "workspace")
+    __slots__ = ("ending", "fence", "head", "holders", "line", "name", "waiting", "workspace")
 
     def __init__(self, workspace: str, name: str) -> None:
         self.workspace = workspace
         self.name = name
+        self.head = slot_head(workspace, name)
         self.fence = 0
         self.holders: dict[str, Place] = {}
+        self.ending: dict[str, Place] = {}
         self.line: list[Place] = []
-
-    @property
-    def head(self) -> str:
-        return slot_head(self.workspace, self.name)
+        self.waiting: dict[str, Place] = {}
 
     def view(self) -> SlotView:
-        return SlotView(tuple(self.holders), tuple(place.holder for place in self.line), self.fence)
+        """What a decision sees, without a copy."""
+        return SlotView(self.holders, len(self.line), self.fence)
 
     def ask(self, holder: str, ask: SlotAsk, now: int, batch: Batch) -> int:
         """Take a place or stand in line (again, for somebody already there). Returns the fence if held now, else 0."""
         held = self.holders.get(holder)
         if held is not None:
             return held.fence
-        if any(place.holder == holder for place in self.line):
+        if holder in self.waiting:
             return 0
         self.fence += 1
         place = Place(holder, False, ask.priority, now, ask.until, 0, self.fence, ask.limit)
         if not self.line and self._room(ask.limit):
-            self._hold(place)
+            self.fence += 1
+            self.hold(place, self.fence)
         else:
-            bisect.insort(self.line, place, key=Place.rank)
+            self.stand(place)
         self._put(place, batch)
         return place.fence
 
+    def stand(self, place: Place) -> None:
+        """Into the line."""
+        bisect.insort(self.line, place, key=Place.rank)
+        self.waiting[place.holder] = place
+
     def free(self, holder: str, batch: Batch) -> list[Place]:
         """Give a place back; returns those who hold one now."""
-        if self.holders.pop(holder, None) is None:
-            self.line = [place for place in self.line if place.holder != holder]
+        if self.holders.pop(holder, None) is not None:
+            self.ending.pop(holder, None)
+        elif (place := self.waiting.pop(holder, None)) is not None:
+            self.line.remove(place)
         self.fence += 1
         batch.drop(SLOTS, (self.workspace, self.name, holder))
         return self._promote(batch)
 
     def expire(self, now: int, batch: Batch) -> list[Place]:
         """End the holds whose time is over; returns those who hold a place now."""
-        over = [place for place in self.holders.values() if 0 < place.until <= now]
+        over = [place for place in self.ending.values() if place.until <= now]
         granted: list[Place] = []
         for place in over:
             granted.extend(self.free(place.holder, batch))
@@ -93,7 +101,9 @@ class Slot:
         granted: list[Place] = []
         while self.line and self._room(self.line[0].limit):
             place = self.line.pop(0)
-            self._hold(place)
+            del self.waiting[place.holder]
+            self.fence += 1
+            self.hold(place, self.fence)
             self._put(place, batch)
             granted.append(place)
         return granted
@@ -101,11 +111,12 @@ class Slot:
     def _room(self, limit: int) -> bool:
         return limit <= 0 or len(self.holders) < limit
 
-    def _hold(self, place: Place) -> None:
-        self.fence += 1
+    def hold(self, place: Place, fence: int) -> None:
         place.held = True
-        place.fence = self.fence
+        place.fence = fence
         self.holders[place.holder] = place
+        if place.until:
+            self.ending[place.holder] = place
 
     def _put(self, place: Place, batch: Batch) -> None:
         state = f"held:{place.limit}" if place.held else f"waiting:{place.limit}"
@@ -127,9 +138,9 @@ async def load_slot(store: Store, workspace: str, name: str) -> Slot:
         kind, _, limit = state.partition(":")
         place = Place(holder, kind == "held", priority, at, until, fence, number, int(limit))
         if place.held:
-            slot.holders[holder] = place
+            slot.hold(place, fence)
         else:
-            bisect.insort(slot.line, place, key=Place.rank)
+            slot.stand(place)
     return slot
 
 

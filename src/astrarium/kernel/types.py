@@ -6,7 +6,7 @@ positions in a workspace's log start at 1 and have no gaps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -125,8 +125,8 @@ Effect = Job | JobDone | SlotAsk | SlotFree
 class SlotView(msgspec.Struct, frozen=True):
     """What a machine may know of a slot when it decides."""
 
-    holders: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
+    holders: Collection[str] = ()
+    waiting: int = 0
     fence: int = 0
 
     def room(self, limit: int) -> bool:
@@ -134,11 +134,13 @@ class SlotView(msgspec.Struct, frozen=True):
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """What a decision depends on besides its own state: all of it is loaded before and verified in the same transaction."""
+    """What a decision depends on besides its own state: all of it is loaded before and verified in the same transaction.
+    `at_hand`: slots its effects may take or give back, though it does not look at them."""
 
     streams: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
     things: tuple[str, ...] = ()
+    at_hand: tuple[str, ...] = ()
 
 
 NOTHING_NEEDED = Needs()

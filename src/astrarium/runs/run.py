@@ -83,25 +83,25 @@ class RunMachine(Machine[RunState]):
             return self._ending(state)
         if kind is m.StartRun or kind is m.ForkRun:
             start: m.StartRun = command if kind is m.StartRun else command.start
-            slots = [active_slot(start.surface, start.name)]
+            slots = [active_slot(start.surface, start.name)] if start.surface else []
             if start.chosen:
                 slots.append(alias_slot(start))
             if start.queue:
                 slots.append(queue_slot(start.queue))
-            return Needs(slots=tuple(slots) if start.surface else (), things=(start.graph,))
+            return Needs(slots=tuple(slots), things=(start.graph,))
         if kind is m.ReopenRun and command.queue:
-            return Needs(slots=(*self._ending(state).slots, queue_slot(command.queue)))
+            return Needs(at_hand=(*self._ending(state).at_hand, queue_slot(command.queue)))
         return self._ending(state)
 
     def _ending(self, state: RunState) -> Needs:
         """A run may end with this command, and then gives its slots back."""
         if not state.surface:
             return NOTHING_NEEDED
-        if state.ending is None or len(state.ending.slots) != 1 + bool(state.queue):
+        if state.ending is None or len(state.ending.at_hand) != 1 + bool(state.queue):
             slots = [active_slot(state.surface, state.name)]
             if state.queue:
                 slots.append(queue_slot(state.queue))
-            state.ending = Needs(slots=tuple(slots))
+            state.ending = Needs(at_hand=tuple(slots))
         return state.ending
 
     def decide(self, state: RunState, command: Any, facts: Facts) -> list[Any]:

@@ -17,6 +17,7 @@ import msgspec
 import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -149,6 +150,8 @@ class Problems:
 
         try:
             await self.app(scope, receive, watch)
+        except ClientDisconnect:
+            log.debug("%s %s: the client left before its request was complete", scope["method"], scope["path"])
         except Exception as error:
             fault = fault_of(error)
             if fault.status == 404 and "endpoint" not in scope:

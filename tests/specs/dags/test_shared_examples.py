@@ -91,6 +91,8 @@ def test_they_compile_or_are_refused(require: Callable[[str, bool, str], None]) 
     for row in rows:
         file = EXAMPLES / row["file"]
         text, more = file.read_text(), {"name": file.stem, "file": str(file), "base_dir": str(file.parent)}
+        if row.get("validation_error") == "params":
+            continue  # parameters are resolved by a run's first job: the compiler has no shell to ask
         if row.get("run_status") == "invalid":
             with pytest.raises(Invalid):
                 compile_dag(text, **more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.specs.cli.room import Room, until
+from tests.specs.cli.room import ASTRARIUM, Room, until
 
 ENDED = {2, 3, 4, 6, 8}
 DEADLINE_S = 60.0
@@ -24,8 +25,9 @@ PLANTED = {"PLANTED_SECRET": "planted-5e3c7a91", "ASTRARIUM_HOT_RUNS": "20001", 
 class Served:
     """A live server and the calls tests make to it."""
 
-    def __init__(self, room: Room, told: dict[str, Any]) -> None:
+    def __init__(self, room: Room, process: subprocess.Popen[bytes], told: dict[str, Any]) -> None:
         self.room = room
+        self.process = process
         self.pid = int(told["pid"])
         self.url = str(told["url"])
         self.token = str(told["token"])
@@ -85,24 +87,33 @@ class Served:
 @contextlib.contextmanager
 def serving(room: Room, *words: str) -> Iterator[Served]:
     """A server on the room's folder; it must end clean, unless the test has ended it."""
-    with room.begun("server", "--port", "0", *words) as process:
+    errors = room.folder / "server.err"  # a file: nobody would read a pipe, and a server waits for a full one
+    with errors.open("a+") as err:
+        process = subprocess.Popen(
+            [*ASTRARIUM, "server", "--port", "0", *words], cwd=room.folder, env=room.env, stdout=err, stderr=err
+        )
         path = room.data / "server.json"
 
         def told() -> Any:
-            assert process.poll() is None, process.communicate()[1]
+            assert process.poll() is None, errors.read_text()
             try:
                 found = json.loads(path.read_text())
             except (OSError, ValueError):
                 return None
             return found if found["pid"] == process.pid else None
 
-        server = Served(room, until(told, "the server's start"))
-        with server.client:
-            yield server
+        try:
+            server = Served(room, process, until(told, "the server's start"))
+            with server.client:
+                yield server
+            process.terminate()
+            process.wait(DEADLINE_S)
+        finally:
             if process.poll() is None:
-                process.terminate()
-            _, err = process.communicate(timeout=DEADLINE_S)
-            assert "Traceback" not in err, err[-4000:]
+                process.kill()
+                process.wait()
+        said = errors.read_text()
+        assert "Traceback" not in said, said[-4000:]
 
 
 def make_room(folder: Path, **env: str) -> Room:
