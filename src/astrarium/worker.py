@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import socket
-import statistics
 import tempfile
 import time
 from importlib import import_module
@@ -40,6 +39,7 @@ STEPS_GROUP = "astrarium.steps"
 EXECUTORS_GROUP = "astrarium.executors"
 CALLERS_GROUP = "astrarium.callers"
 STOP_GRACE_S = 5.0
+RECOVER_AGAIN_S = 1.0
 INLINE_BELOW_S = 0.002
 """Where a commit takes less than this, the loop commits large batches itself: handing them to a thread costs more than it saves."""
 INLINE_FROM = 32
@@ -74,7 +74,7 @@ async def no_definitions(name: str, calling: Graph) -> tuple[str, Graph]:
 
 
 def commit_s(folder: Path) -> float:
-    """Seconds the disk under `folder` takes to make a small write durable, the median of a few; one that cannot be written is slow."""
+    """Seconds the disk under `folder` takes to make a small write durable, the fastest of a few; one that cannot be written is slow."""
     taken = []
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
     try:
@@ -87,7 +87,7 @@ def commit_s(folder: Path) -> float:
                 taken.append(time.perf_counter() - began)
     except OSError:
         return 1.0
-    return statistics.median(taken)
+    return min(taken)
 
 
 def open_store(settings: Settings, registry: Registry) -> Store:
@@ -183,10 +183,13 @@ class Worker:
 
     async def _recover(self) -> None:
         """Take over what dead workers left, in the background: the first of their steps begin while the rest is still being read."""
-        try:
-            await self.engine.jobs.take_over()
-        except AstrariumError as error:
-            log.error("what the last server left could not all be taken over: %s", error)
+        while True:
+            try:
+                await self.engine.jobs.take_over()
+                return
+            except AstrariumError as error:
+                log.error("what the last server left could not all be taken over yet: %s", error)
+                await asyncio.sleep(RECOVER_AGAIN_S)
 
     async def _beat_loop(self) -> None:
         """Keep the lease of a shared store, and go on looking for the dead."""

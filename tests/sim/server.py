@@ -86,10 +86,18 @@ class Server:
         await self.link.enlist(self.name, "host", 1, "boot", LEASE_S)
         await self.engine.start()
         await self.engine.jobs.start_working({"process": 4})
-        await self.engine.jobs.take_over()
         self.ready = True
+        self.run(self.recover())
         self.run(self.beat())
         self.run(self.watch())
+
+    async def recover(self) -> None:
+        while True:
+            try:
+                await self.engine.jobs.take_over()
+                return
+            except Unavailable:
+                await asyncio.sleep(1.0)
 
     async def beat(self) -> None:
         while self.link.shared:

@@ -559,6 +559,8 @@ class Engine:
         """A batch was not committed: forget what was decided in it and on top of it; decide again, or answer with the error."""
         self._backlog = []
         pending, self._filling = self._filling, Filling()
+        if failed.lined or pending.lined:
+            self.jobs.doubt(())  # an earlier birth of the same job may have lost its place in line
         for filling in (failed, pending):
             self._unwind(filling, [*filling.streams, *filling.batch.heads])
         self.things.forget()
@@ -585,7 +587,8 @@ class Engine:
     async def _catch_up(self) -> None:
         for event in await self.memory.read_foreign(self.tail):
             hot = self.memory.hot.get(event.stream)
-            if hot is not None and event.seq > hot.seq and event.stream not in self._filling.streams:
+            writing = self._writing.streams if self._writing is not None else ()
+            if hot is not None and event.seq > hot.seq and event.stream not in self._filling.streams and event.stream not in writing:
                 self.memory.evict(event.stream)
             for listener in self.registry.listeners.get(type(event.body), ()):
                 listener(event.stream, event.body)

@@ -136,6 +136,8 @@ class RunMachine(Machine[RunState]):
             due = step.due if step.status == "delayed" else at + delay_us if delay_us else 0
             jobs.append(Job(f"{state.run}/{no}", "run_step", f"run:{state.run}", {"no": no}, due, state.priority))
         state.fresh = []
+        if type(event) is m.RunResumed:  # what was asked for before the pause may still have its row
+            return [*(JobDone(job.id) for job in jobs), *jobs, *effects]
         return [*jobs, *effects]
 
     def owed(self, state: RunState, worker: str) -> Iterable[Job]:

@@ -104,11 +104,16 @@ def read_documents(text: str, report: Report) -> list[YamlNode]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = _place(mark)
+        if line > (last := len(f"{text}.".splitlines())):
+            line, column = last, 0  # the end of a text without a last line break counts as a line of its own
         what = " ".join(part for part in (error.context, error.problem) if part)
         report.add_at(f"this is not valid YAML: {what}", line, column, hint="check indentation, quotes and colons here")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
         report.add_at(f"this is not valid YAML: {error.reason}", line, 0, hint="remove control characters; save as UTF-8")
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        line = text.count("\n", 0, error.start) + 1
+        report.add_at("this is not valid YAML: a character is no valid Unicode", line, 0, hint="save the file as UTF-8")
     except _TooBig as error:
         report.add_at(error.message, error.line, error.column, hint=error.hint)
     return []

@@ -160,15 +160,19 @@ def test_a_newer_database(room: Room, serve: Any) -> None:
         server.ended(run)
     path = room.data / "astrarium.db"
     with contextlib.closing(sqlite3.connect(path)) as db:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        db.execute(f"PRAGMA user_version = {version + 1000}")
+        db.execute("INSERT INTO schema_version VALUES (999, 'future', 1, '99.0')")
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = path.read_bytes()
-    assert "newer" in refusal(room)
+    said = refusal(room)
+    assert "schema 999, written by Astrarium 99.0" in said
+    assert "use Astrarium 99.0 or newer" in said
     done = room.call("runs")
     assert "Traceback" not in done.stderr
     assert path.read_bytes() == before, "a newer database is left as it is"
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("DELETE FROM schema_version WHERE number = 999")
+        db.commit()
     with serve() as server:
         assert server.run(run)["status"] == 4
 
@@ -213,7 +217,7 @@ def test_a_dags_folder_that_is_a_file(room: Room) -> None:
         told = server.call("GET", "/dags")
         assert told.status_code in (200, 503), told.text
         server.refused(server.call("POST", "/dags", {"name": "x"}), 503)
-        assert server.done("steps: [{type: noop}]")["status"] == 4
+        assert server.done("workingDir: /tmp\nsteps: [{type: noop}]")["status"] == 4
 
 
 def test_a_log_folder_that_cannot_be_written_fails_the_step_and_says_why(room: Room, serve: Any) -> None:
