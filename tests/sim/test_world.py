@@ -58,6 +58,8 @@ def test_many_worlds(first: int, tmp_path: Path, tmp_path_factory: pytest.TempPa
         assert {(fault, command) for fault in FAULTS for command in COMMANDS} - total == set()
 
 
+@pytest.mark.sim
+@IGNORED
 def test_a_world_repeats(tmp_path: Path) -> None:
     """The same seed gives the same history, so a failure can be looked at again."""
     histories = []

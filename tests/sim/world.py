@@ -304,7 +304,7 @@ class World:
         for item in self.script():
             if isinstance(item, tuple):
                 await self.strike(*item)
-                if self.random.random() < 0.6:
+                if self.random.random() < 0.4:
                     await self.look(f"after {item[0]} met {item[1]}")
             elif item == "time":
                 await self.turn()

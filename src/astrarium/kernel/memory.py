@@ -124,6 +124,7 @@ class Memory:
         self._reading: dict[tuple[str, str], asyncio.Lock] = {}
         self._receipts: OrderedDict[tuple[str, str], tuple[str, Receipt] | None] = OrderedDict()
         self._seen: dict[str, int] = {}
+        self._loads: dict[int, set[str]] = {}
         self.existing: set[str] = set()
         """Lives a commit found in the store although a command that creates them had been decided as if they were new."""
 
@@ -162,6 +163,17 @@ class Memory:
             await self._load_chunk(wanted[start : start + LOAD_CHUNK], scope)
 
     async def _load_chunk(self, streams: list[str], scope: Scope) -> None:
+        moved: set[str] = set()
+        self._loads[id(moved)] = moved
+        try:
+            torn = await self._load_each(streams, scope, moved)
+        finally:
+            del self._loads[id(moved)]
+        if torn:
+            await self._load_chunk(torn, scope)
+
+    async def _load_each(self, streams: list[str], scope: Scope, moved: set[str]) -> list[str]:
+        """Load lives; returns those that changed (`moved`) while they were being read."""
         marks = ",".join("?" * len(streams))
         snapshots = await self._store.read(
             f"SELECT stream, seq, workspace, data FROM snapshots WHERE stream IN ({marks})", streams
@@ -183,10 +195,12 @@ class Memory:
                 torn.append(stream)  # another server took a snapshot between the two reads
                 continue
             hot = await self._fold(stream, scope, snapshot, tail)
+            if stream in moved and stream not in self.hot:
+                torn.append(stream)
+                continue
             self.hot.setdefault(stream, hot)
             self.existing.discard(stream)
-        if torn:
-            await self._load_chunk(torn, scope)
+        return torn
 
     async def _fold(
         self, stream: str, scope: Scope, snapshot: tuple[Any, ...] | None, tail: Sequence[tuple[Any, ...]]
@@ -216,6 +230,8 @@ class Memory:
 
     def evict(self, stream: str) -> None:
         self.hot.pop(stream, None)
+        for moved in self._loads.values():
+            moved.add(stream)
 
     def evict_all(self, heads: Iterable[str]) -> None:
         """Forget lives, slots and receipts by their heads."""
@@ -232,6 +248,8 @@ class Memory:
 
     def settle(self, written: set[str], filling: set[str], busy: Callable[[], set[str]]) -> None:
         """After a commit: let go of lives that ended, and above the limit of the oldest that nobody works on now (`busy`)."""
+        for moved in self._loads.values():
+            moved |= written  # what is being read of these may be what was before
         for stream in written:
             if stream not in filling:
                 hot = self.hot.get(stream)

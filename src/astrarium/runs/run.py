@@ -129,7 +129,7 @@ class RunMachine(Machine[RunState]):
         effects: Sequence[Effect] = follow(state, event, at) if follow is not None else ()
         if not state.fresh:
             return effects
-        jobs: list[Effect] = []
+        jobs: list[Job] = []
         delay_us = int(state.known.graph.delay_s * 1_000_000)
         for no in state.fresh:
             step = state.steps[no]

@@ -12,6 +12,9 @@ from .graph import Condition
 Probe = Callable[[str], Awaitable[tuple[int, str]]]
 """Runs a command line and answers its exit code and standard output."""
 
+BAD_PATTERN = (re.error, OverflowError, RecursionError)
+"""What `re` raises for a pattern it cannot compile: `(`, `a{99999999999}`, a thousand brackets in one another."""
+
 _SHOWN = 200
 
 
@@ -38,7 +41,7 @@ async def holds(condition: Condition, names: Variables, probe: Probe) -> tuple[b
         return False, f"condition `{condition.text}` cannot be evaluated: {error.message}"
     try:
         matched = matches(actual, wanted)
-    except re.error as error:
+    except BAD_PATTERN as error:
         return False, f"`{wanted}` is not a valid regular expression: {error}"
     return _judge(condition, matched, f"expected `{wanted}`, got `{_short(actual)}`")
 
@@ -61,7 +64,7 @@ def _short(text: str) -> str:
 
 
 def matches(text: str, wanted: str) -> bool:
-    """Whether any line equals `wanted`, or for `re:<regex>` contains a match. Raises `re.error` for a bad pattern."""
+    """Whether any line equals `wanted`, or for `re:<regex>` contains a match. Raises one of `BAD_PATTERN`."""
     lines = text.strip().splitlines() or [""]
     if wanted.startswith("re:"):
         pattern = re.compile(wanted[3:])

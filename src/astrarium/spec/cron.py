@@ -43,7 +43,7 @@ def parse_cron(expression: str) -> Cron:
     words = ["*" if word == "?" else word for word in words]
     try:
         CronSim(" ".join(words), _EPOCH)
-    except CronSimError as error:
+    except (CronSimError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise BadCron(str(error).lower()) from error
     return Cron(" ".join(words), zone)
 

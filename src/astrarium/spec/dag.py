@@ -28,6 +28,7 @@ from .params import default_text
 from .source import Report, YamlNode, read_documents
 
 _HANDLER_KEYS = known("init", "success", "failure", "abort", "wait", "exit", cancel="abort")
+MAX_DOCUMENTS = 256
 _DEFAULT_OUTPUT_BYTES = 1024 * 1024
 _DEFAULT_GRACE_S = 5
 
@@ -66,7 +67,9 @@ def compile_dag(text: str, *, name: str, file: str, base_dir: str, known_kinds: 
     report = Report(file)
     documents = read_documents(text, report)
     main, locals_, dag = None, {}, None
-    if documents:
+    if len(documents) > MAX_DOCUMENTS:
+        report.add(f"more than {MAX_DOCUMENTS} documents in one file", documents[MAX_DOCUMENTS], hint="use several files")
+    elif documents:
         main = _Document(documents[0], name, report, known_kinds, base_dir)
         locals_ = _read_locals(documents[1:], main, report, known_kinds)
         dag = main.build()
@@ -83,6 +86,7 @@ def _read_locals(
     documents: list[YamlNode], main: _Document, report: Report, known_kinds: frozenset[str] | None
 ) -> dict[str, Graph]:
     found: dict[str, Graph] = {}
+    places: dict[str, YamlNode] = {}
     for document in documents:
         if document.is_null:
             continue
@@ -92,11 +96,11 @@ def _read_locals(
             local.name = "unnamed"
         elif local.name == main.name or local.name in found:
             report.add(f"a second DAG named `{local.name}` in this file", local.fields.get("name"), "name")
-        found[local.name] = local.build().graph
-    return _link_locals(found, report)
+        found[local.name], places[local.name] = local.build().graph, document
+    return _link_locals(found, places, report)
 
 
-def _link_locals(found: dict[str, Graph], report: Report) -> dict[str, Graph]:
+def _link_locals(found: dict[str, Graph], places: dict[str, YamlNode], report: Report) -> dict[str, Graph]:
     """Give each local graph the hashes of the local graphs it calls. Hashes cannot go round in a circle, so calls must not."""
     linked: dict[str, Graph] = {}
     open_: set[str] = set()
@@ -105,7 +109,7 @@ def _link_locals(found: dict[str, Graph], report: Report) -> dict[str, Graph]:
         if name in linked:
             return linked[name]
         if name in open_:
-            report.add_at(f"the local DAG `{name}` calls itself in a circle", 0, 0, hint="move it to a file of its own")
+            report.add(f"the local DAG `{name}` calls itself in a circle", places[name], hint="move it to a file of its own")
             return None
         open_.add(name)
         graph = found[name]
@@ -197,7 +201,7 @@ class _Document:
         handlers = self.fields.sub("handlerOn", _HANDLER_KEYS)
         if handlers is None:
             return []
-        drafts = [draft for key in HANDLERS if (draft := self._steps.handler(handlers, key))]
+        drafts = [draft for key in HANDLERS if (draft := self._steps.hook(handlers, key))]
         for draft in drafts:
             if draft.name in taken:
                 taken[draft.name].complain(f"`{draft.name}` is the name of a handler, choose another", "name")

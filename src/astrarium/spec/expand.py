@@ -21,8 +21,8 @@ Shell = Callable[[str], Awaitable[str]]
 _REFERENCE = re.compile(
     r"""
     \$\{ (?P<name> [A-Za-z0-9_][A-Za-z0-9_-]* )
-         (?P<path> (?: \.[^\s{}:.\[\]]+ | \.?\[ (?: [0-9]+ | "[^"{}]*" ) \] )* )
-         (?: :(?P<offset> -?[0-9]+ ) (?: :(?P<length> [0-9]+ ) )? | :-(?P<default> [^{}]* ) )? \}
+         (?P<path> (?: \.[^\s{}:.\[\]]+ | \.?\[ (?: [0-9]{1,18} | "[^"{}]*" ) \] )* )
+         (?: :(?P<offset> -?[0-9]{1,18} ) (?: :(?P<length> [0-9]{1,18} ) )? | :-(?P<default> [^{}]* ) )? \}
     | \$ (?P<bare> [A-Za-z_][A-Za-z0-9_]* | [0-9]+ )
     """,
     re.VERBOSE,

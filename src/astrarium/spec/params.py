@@ -183,7 +183,8 @@ def to_text(params: Sequence[Param]) -> str:
 
 def _quote(param: Param) -> str:
     text = param.text
-    bare = text and not _NEEDS_QUOTES.search(text) and (param.name or not _NAME.match(text))
+    # An unnamed value in braces, bare at the start, would make the whole text JSON.
+    bare = text and not _NEEDS_QUOTES.search(text) and (param.name or not (_NAME.match(text) or text[0] in "{["))
     if bare:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -205,10 +206,11 @@ def params_json(params: Sequence[Param], given: str = "") -> str:
 def apply_schema(params: Sequence[Param], schema: Mapping[str, Any]) -> list[Param]:
     """Check resolved parameters against a JSON schema (an object's) and fill in its defaults. Texts are read as the
     property's type first. Raises `Invalid` with one problem per mismatch, or when the schema itself is none."""
-    properties = schema.get("properties") or {}
+    given = schema.get("properties")
+    properties = given if isinstance(given, Mapping) else {}
     names = {param.name for param in params}
     filled = list(params)
-    for name, rule in properties.items() if isinstance(properties, Mapping) else ():
+    for name, rule in properties.items():
         if isinstance(rule, Mapping) and "default" in rule and name not in names:
             filled.append(Param(name, as_text(rule["default"]), literal=True))
     values = {p.name or str(n): _typed(p.text, properties.get(p.name, {})) for n, p in enumerate(filled, 1)}

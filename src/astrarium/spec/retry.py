@@ -8,6 +8,7 @@ import re
 import msgspec
 
 from ..errors import Invalid
+from .condition import BAD_PATTERN
 from .expand import Variables, expand_variables
 from .graph import Repeat, Retry, Tolerate
 
@@ -94,5 +95,5 @@ def _found(wanted: str, text: str) -> bool:
         return wanted in text
     try:
         return re.search(wanted[3:], text) is not None
-    except re.error:
+    except BAD_PATTERN:
         return False

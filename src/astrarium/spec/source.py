@@ -7,7 +7,7 @@ work; documents are bounded in depth and in the number of nodes after expanding 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -80,7 +80,7 @@ class Report:
             return
         self.problems.append(Problem(message, path=path, file=self.file, line=line, column=column, hint=hint))
 
-    def suggest(self, word: str, known: list[str]) -> str:
+    def suggest(self, word: str, known: Iterable[str]) -> str:
         """`, did you mean …?` for the nearest known word, or nothing. Bounded, for it compares with every known word."""
         self._suggested += 1
         if self._suggested > _MAX_SUGGESTIONS:
@@ -142,40 +142,38 @@ class _Composer:
     def documents(self, text: str) -> Iterator[YamlNode]:
         stack: list[tuple[YamlNode, list[YamlNode], str | None]] = []
         root: YamlNode | None = None
+        event: Any
         for event in yaml.parse(text, Loader=_LOADER):
-            done: YamlNode | None = None
-            if isinstance(event, yaml.ScalarEvent):
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
                 done = _scalar(event)
-                self._anchor(event, done)
-                if "\0" in done.text:
+                if event.style == '"' and "\0" in done.text:  # by escape; the parser itself refuses a plain one
                     self._report.add("a NUL character (`\\0`) cannot be part of a text", done, hint="no program could be given it")
-            elif isinstance(event, yaml.AliasEvent):
-                done = self._alias(event)
-            elif isinstance(event, yaml.CollectionStartEvent):
+                if event.anchor:
+                    self._anchors[event.anchor] = done
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 if len(stack) >= MAX_DEPTH:
                     raise _TooBig(f"nested deeper than {MAX_DEPTH} levels", event.start_mark, "flatten this part")
-                kind: Kind = "map" if isinstance(event, yaml.MappingStartEvent) else "list"
-                mark = event.start_mark
-                stack.append((YamlNode(kind, mark.line + 1, mark.column + 1), [], event.anchor))
-                self._anchor(event, None)
-            elif isinstance(event, yaml.CollectionEndEvent):
+                stack.append((_opened(event), [], event.anchor))
+                if event.anchor:
+                    self._anchors[event.anchor] = None
+                continue
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 done, children, anchor = stack.pop()
                 self._close(done, children, event.start_mark)
                 if anchor:
                     self._anchors[anchor] = done
-            elif isinstance(event, yaml.DocumentEndEvent):
-                if root is not None:
+            elif kind is yaml.AliasEvent:
+                done = self._alias(event)
+            else:
+                if kind is yaml.DocumentEndEvent and root is not None:
                     yield root
-                root, self._anchors = None, {}
-            if done is not None:
-                if stack:
-                    stack[-1][1].append(done)
-                else:
-                    root = done
-
-    def _anchor(self, event: Any, node: YamlNode | None) -> None:
-        if event.anchor:
-            self._anchors[event.anchor] = node
+                    root, self._anchors = None, {}
+                continue
+            if stack:
+                stack[-1][1].append(done)
+            else:
+                root = done
 
     def _alias(self, event: Any) -> YamlNode:
         mark = event.start_mark
@@ -215,6 +213,11 @@ class _Composer:
                 continue
             for key, entry in source.entries.items():
                 node.entries.setdefault(key, entry)
+
+
+def _opened(event: Any) -> YamlNode:
+    mark = event.start_mark
+    return YamlNode("map" if type(event) is yaml.MappingStartEvent else "list", mark.line + 1, mark.column + 1)
 
 
 def _scalar(event: Any) -> YamlNode:

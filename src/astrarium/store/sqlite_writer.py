@@ -99,7 +99,7 @@ class SqliteWriter:
             )
         db.execute(f"PRAGMA synchronous = {'NORMAL' if self.synchronous == 'normal' else 'FULL'}")
         db.execute("PRAGMA cache_size = -32768")
-        db.execute("PRAGMA wal_autocheckpoint = 2000")
+        db.execute("PRAGMA wal_autocheckpoint = 10000")
         db.execute("PRAGMA journal_size_limit = 67108864")
         return db
 

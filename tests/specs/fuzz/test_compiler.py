@@ -49,13 +49,13 @@ params: {schema: {type: object, properties: {K: {type: integer}}}, values: {K: 1
 steps: [echo $K]
 """,
     "base: &base {shell: bash}\nsteps:\n  - <<: *base\n    command: [echo, hi]\n  - [echo one, {command: echo two}]\n  - type: noop\n",
-    "steps:\n  - {type: hitl, config: {prompt: p, input: [A], required: [A]}}\n  - {type: wait, config: {seconds: 1}}\n  - {type: ssh, config: "
+    "steps:\n  - {type: hitl, config: {prompt: p, input: [A], required: [A]}}\n  - {type: wait, config: {seconds: 1}}\n  - {type: ssh, config: "  # noqa: E501
     "{host: h, user: u}, command: ls}\n  - {type: python, config: {call: 'm:f', args: {a: [1]}}}\n",
 )
 WORDS = (
     "steps", "name", "command", "depends", "type", "params", "env", "call", "parallel", "config", "output", "null", "~", "true", "[", "]",
     "{", "}", "- ", ": ", ":", "&a", "*a", "<<", "!!int", "!x", "|", ">", "---\n", "...\n", "%YAML 9.9\n", "#", "'", '"', "\\", "\t",
-    "\n", "\r", " " * 3, "$", "${", "`", "re:(", "1e999", ".nan", "0x" + "f" * 60, "9" * 30, "-1", "\0", "\x07", "\u2028", "\ufeff", "ö", "🚀", "\ud800",
+    "\n", "\r", " " * 3, "$", "${", "`", "re:(", "1e999", ".nan", "0x" + "f" * 60, "9" * 30, "-1", "\0", "\x07", "\u2028", "\ufeff", "ö", "🚀", "\ud800",  # noqa: E501
     "? ", "@", "=", "a" * 300, "2001-01-01", "retryPolicy", "handlerOn", "continueOn", "preconditions", "schedule", "* * * * *",
 )  # fmt: skip
 
@@ -73,10 +73,12 @@ def mutated(draw: st.DrawFn) -> str:
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(WORDS)
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=3), max_leaves=8)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=3), max_leaves=8
+)
 ROOT_KEYS = (
-    "name type steps schedule params env dotenv workingDir shell preconditions handlerOn maxActiveRuns maxActiveSteps queue timeoutSec delaySec "
-    "restartWaitSec maxCleanUpTimeSec histRetentionDays logDir maxOutputSize mailOn smtp errorMail runConfig secrets container ssh tags otel"
+    "name type steps schedule params env dotenv workingDir shell preconditions handlerOn maxActiveRuns maxActiveSteps queue timeoutSec delaySec "  # noqa: E501
+    "restartWaitSec maxCleanUpTimeSec histRetentionDays logDir maxOutputSize mailOn smtp errorMail runConfig secrets container ssh tags otel"  # noqa: E501
 ).split()
 STEP_KEYS = (
     "name id description workingDir command script shell stdout stderr output depends continueOn retryPolicy repeatPolicy mailOnError "

@@ -27,7 +27,9 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
     if os.geteuid():
         pytest.skip("only root can mount a small file system")
     folder.mkdir(parents=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"this system lets nobody mount a file system: {done.stderr.strip()}")
     try:
@@ -64,7 +66,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
         for run in known:
             assert server.ended(run)["status"] == 4
         gate = room.folder / "gate"
-        waiting = server.begin(f"steps:\n  - name: w\n    command: until test -e {gate}; do sleep 0.1; done; echo went on\n  - echo after\n")
+        waiting = server.begin(
+            f"steps:\n  - name: w\n    command: until test -e {gate}; do sleep 0.1; done; echo went on\n  - echo after\n"
+        )
         server.add("file.yaml", "steps: [echo]\n")
         ballast = room.data / "ballast"
         fill(ballast)

@@ -73,7 +73,7 @@ def test_a_call_of_what_is_no_dag_tells_nothing_of_it(server: Any) -> None:
 
 MALFORMED = (
     b"{", b"[]", b"null", b"1", b'"x"', b"[" * 100_000, b'{"spec":' * 100_000, b'{"z":' + b"[" * 50_000 + b"]" * 50_000 + b"}", b"\xff\xfe",
-    b'{"spec": NaN}', b'{"spec": "\\ud800"}', b'{"spec": 1}', b'{"spec": null}', b'{"spec": ["steps"]}', b'{"spec": "a"}{', b"\0", b"spec=x",
+    b'{"spec": NaN}', b'{"spec": "\\ud800"}', b'{"spec": 1}', b'{"spec": null}', b'{"spec": ["steps"]}', b'{"spec": "a"}{', b"\0", b"spec=x",  # noqa: E501
     b'{"spec": "steps: [echo]", "name": 7}', b'{"spec": "steps: [echo]", "name": "x", "singleton": "yes"}',
     b'{"spec": "steps: [echo]", "name": "x", "params": {"A": 1}}', b'{"spec": "steps: [echo]", "name": "x", "dagRunId": false}',
 )  # fmt: skip
@@ -84,7 +84,9 @@ def test_a_malformed_body_is_told_what_is_wrong(server: Any, body: bytes) -> Non
     server.refused(server.client.post("/dag-runs", content=body), 400)
 
 
-@pytest.mark.parametrize("path", ["/dags/good/start", "/dag-runs/good/one/retry", "/dag-runs/good/one/steps/a/status", "/dags/good/spec"])
+@pytest.mark.parametrize(
+    "path", ["/dags/good/start", "/dag-runs/good/one/retry", "/dag-runs/good/one/steps/a/status", "/dags/good/spec"]
+)
 @pytest.mark.parametrize("body", [b"[]", b'{"dagRunId": 1, "status": "x", "spec": {}}', b"{" * 200_000, b'{"x":' * 50_000])
 def test_wrong_types_everywhere(server: Any, path: str, body: bytes) -> None:
     method = {"status": "PATCH", "spec": "PUT"}.get(path.rpartition("/")[2], "POST")
@@ -107,13 +109,17 @@ def test_a_huge_body_is_refused_unread(server: Any) -> None:
     assert server.memory_mib() < before + 50
 
 
-@pytest.mark.parametrize("query", ["status=x", "status=99", "fromDate=-1", "toDate=1e9", "fromDate=99999999999999999999", "remoteNode=%00"])
+@pytest.mark.parametrize(
+    "query", ["status=x", "status=99", "fromDate=-1", "toDate=1e9", "fromDate=99999999999999999999", "remoteNode=%00"]
+)
 def test_bad_queries(server: Any, query: str) -> None:
     told = server.refused(server.client.get(f"/dag-runs?{query}"), 400)
     assert told["details"]["problems"][0]["path"] == query.partition("=")[0]
 
 
-@pytest.mark.parametrize("query", ["tail=0", "head=-1", "offset=x", "limit=10001", "stream=out", "tail=99999999999999999999", "tail=%00"])
+@pytest.mark.parametrize(
+    "query", ["tail=0", "head=-1", "offset=x", "limit=10001", "stream=out", "tail=99999999999999999999", "tail=%00"]
+)
 def test_bad_windows_of_a_log(server: Any, query: str) -> None:
     server.refused(server.client.get(f"/dag-runs/good/one/steps/a/log?{query}"), 400)
 
@@ -137,7 +143,7 @@ def exchange(server: Any, sent: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"GET\r\n\r\n", b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"GET\r\n\r\n", b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",  # noqa: E501
      b"POST /api/v2/dags HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
      b"POST /api/v2/dags HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
      b"GET /api/v2/health HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n"],
@@ -196,6 +202,7 @@ def test_three_hundred_starts_at_once(server: Any) -> None:
     assert sorted(code for code, _ in answers) == [200] * 150 + [409] * 150, "each id once"
     assert {run for code, run in answers if code == 200} == {f"r{number}" for number in range(150)}
     runs = until(
-        lambda: (found := server.get("/dag-runs/quick")["dagRuns"]) and all(run["status"] == 4 for run in found) and found, "all ends"
+        lambda: (found := server.get("/dag-runs/quick")["dagRuns"]) and all(run["status"] == 4 for run in found) and found,
+        "all ends",
     )
     assert len({run["dagRunId"] for run in runs}) == len(runs)

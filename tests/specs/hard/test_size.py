@@ -96,7 +96,7 @@ def test_captured_and_redacted_output_of_a_hundred_megabytes(room: Room, serve: 
 
 
 def test_one_endless_line(server: Any) -> None:
-    run = server.begin("steps:\n  - name: line\n    command: head -c 50000000 /dev/zero | tr '\\\\0' x\n")
+    run = server.begin("steps:\n  - name: line\n    command: head -c 50000000 /dev/zero | tr '\\0' x\n")
     assert server.ended(run)["status"] == 4
     before = server.memory_mib()
     page = server.log(run, "line")
@@ -107,8 +107,10 @@ def test_one_endless_line(server: Any) -> None:
 
 
 def test_bytes_that_are_no_text(server: Any) -> None:
-    command = "head -c 3000000 /dev/urandom; printf '\\\\n\\\\000\\\\377\\\\376\\\\033[31mred\\\\n'"
-    run = server.begin(f"steps:\n  - name: raw\n    command: {command}\n  - name: kept\n    command: printf 'a\\\\377b'\n    output: ODD\n")
+    command = r"head -c 3000000 /dev/urandom; printf '\n\000\377\376\033[31mred\n'"
+    run = server.begin(
+        f"steps:\n  - name: raw\n    command: {command}\n  - name: kept\n    command: printf 'a\\377b'\n    output: ODD\n"
+    )
     found = server.ended(run)
     assert found["status"] == 4, found["nodes"]
     assert server.log(run, "raw", tail=1)["content"] == "\0\ufffd\ufffd\x1b[31mred"

@@ -90,7 +90,9 @@ def test_a_broken_file_is_in_nobodys_way(server: Any) -> None:
 
 
 def test_words_of_all_languages(server: Any) -> None:
-    spec = 'params: WORT=süß\nsteps:\n  - name: "шаг 🚀 ä/../b"\n    command: printf "%s|%s" "$WORT" "日本 🎌"\n    output: SAID\n'
+    spec = (
+        'params: WORT=süß\nsteps:\n  - name: "шаг 🚀 ä/../b"\n    command: printf "%s|%s" "$WORT" "日本 🎌"\n    output: SAID\n'
+    )
     run = server.begin(spec)
     found = server.ended(run)
     assert found["status"] == 4, found
@@ -107,7 +109,9 @@ def test_parameters_no_process_could_get(server: Any, params: str) -> None:
     server.refused(server.call("POST", "/dag-runs", {"spec": "steps: [echo]", "name": "x", "params": params}), 400, 413)
 
 
-@pytest.mark.parametrize("params", ["[" * 5000, '{"a": ' * 5000, '{"A": 1e999}', "'unclosed", "$(id)", "=", "--", "A=" + "x" * 100_000])
+@pytest.mark.parametrize(
+    "params", ["[" * 5000, '{"a": ' * 5000, '{"A": 1e999}', "'unclosed", "$(id)", "=", "--", "A=" + "x" * 100_000]
+)
 def test_odd_parameters_are_texts(server: Any, params: str) -> None:
     found = server.done("steps: ['true']", params=params)
     assert found["status"] == 4, found

@@ -255,6 +255,9 @@ class TellParent(PlainJob):
 
     async def carry_out(self, job: Job) -> Any:
         state = await self._shop.load(job)
+        if state is not None and state.status != "ended":
+            await self._shop.engine.refresh(job.stream)  # another server may have ended it, or opened it again
+            state = await self._shop.load(job)
         if state is None or state.parent is None or state.status != "ended":
             return None
         parent = state.parent

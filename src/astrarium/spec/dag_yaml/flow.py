@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
+from ..condition import BAD_PATTERN
 from ..graph import Condition, Output, Repeat, Retry, Tolerate
 from ..source import Report, YamlNode
 from .fields import Fields, known, scalar_text
@@ -78,7 +79,7 @@ def _is_pattern(text: str) -> bool:
         return True
     try:
         re.compile(text[3:])
-    except re.error:
+    except BAD_PATTERN:
         return False
     return True
 

@@ -24,7 +24,7 @@ def read_edges(drafts: list[Draft], chain: bool, report: Report) -> tuple[Edge, 
         for name in draft.depends or ():
             source = places.get(name.strip())
             if source is None:
-                close = report.suggest(name, list(places))
+                close = report.suggest(name, places)
                 draft.complain(f"`depends` names the unknown step `{name}`{close}", "depends")
             elif source == target:
                 draft.complain(f"the step `{draft.name}` depends on itself", "depends")

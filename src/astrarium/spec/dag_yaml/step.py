@@ -102,7 +102,7 @@ class StepReader:
 
     def settle(self, drafts: list[Draft]) -> None:
         """Give every draft its name (see `_automatic`) and its node; check names and ids."""
-        taken = {draft.name for draft in drafts if draft.name}
+        taken = {draft.name: 0 for draft in drafts if draft.name}
         words = [read_kind(draft.fields, self._defaults, self._known_kinds) for draft in drafts]
         for place, (draft, (word, kind, params)) in enumerate(zip(drafts, words, strict=True), 1):
             if not draft.name:
@@ -112,13 +112,13 @@ class StepReader:
             draft.node = self._node(draft, draft.name, "main", kind, params)
         _check_names(drafts)
 
-    def handler(self, handlers: Fields, key: str) -> Draft | None:
+    def hook(self, hooks: Fields, key: str) -> Draft | None:
         """The step under one key of `handlerOn`; it takes no part in the order, so `depends` is refused."""
-        yaml = handlers.get(key)
+        yaml = hooks.get(key)
         if yaml is None:
             return None
         name, phase = HANDLERS[key]
-        draft = self._draft(yaml, handlers.at(key), 0)
+        draft = self._draft(yaml, hooks.at(key), 0)
         if draft.depends:
             draft.complain("`depends` has no meaning in a handler", "depends")
         draft.name, draft.depends = name, ()
@@ -193,13 +193,15 @@ def _text_node(text: str, place: YamlNode) -> YamlNode:
     return node
 
 
-def _automatic(word: str, place: int, taken: set[str]) -> str:
-    """Dagu 1.30: `<prefix>_<n>`, n = position from 1, the next free number when that is used."""
+def _automatic(word: str, place: int, taken: dict[str, int]) -> str:
+    """Dagu 1.30: `<prefix>_<n>`, n = position from 1, the next free number when that is used. `taken` has for each used
+    name the number to look at next: however names are chosen, a long row of used numbers is walked only once."""
     number = place
-    while f"{word}_{number}" in taken:
-        number += 1
-    name = f"{word}_{number}"
-    taken.add(name)
+    passed: list[str] = []
+    while (name := f"{word}_{number}") in taken:
+        passed.append(name)
+        number = max(number + 1, taken[name])
+    taken.update(dict.fromkeys((*passed, name), number + 1))
     return name
 
 
