@@ -27,7 +27,7 @@ from fastapi import FastAPI
 from . import __version__
 from .config import Settings
 from .errors import Unavailable
-from .kernel.registry import Registry
+from .kernel.machine import Registry
 from .surfaces.dags import problem, routes
 from .surfaces.dags.catalog import Catalog
 from .surfaces.dags.definition import DagDefinitions

@@ -23,8 +23,8 @@ from .errors import AstrariumError, NotFound, Unavailable
 from .kernel.audit import AuditLog
 from .kernel.clock import SystemClock
 from .kernel.engine import Engine
+from .kernel.machine import Registry
 from .kernel.ports import Fenced, Store
-from .kernel.registry import Registry
 from .runs.ports import Caller, Definitions, Executor, Step
 from .runs.run import RunMachine
 from .runs.state import decode_definition

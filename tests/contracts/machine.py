@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astrarium.errors import Bug, Conflict, Forbidden, Held, Invalid, NotFound, Refused, TooMuch
-from astrarium.kernel.machine import Machine
-from astrarium.kernel.registry import Known
+from astrarium.kernel.machine import Known, Machine
 from astrarium.kernel.types import Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table
 
 contract = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from astrarium.kernel.audit import AuditLog
+from astrarium.kernel.machine import Registry
 from astrarium.kernel.memory import Memory
-from astrarium.kernel.registry import Registry
 from astrarium.kernel.things import Things
 from astrarium.kernel.types import Scope
 from astrarium.runs.row import RUNS, STEPS, all_rows

@@ -14,9 +14,8 @@ from astrarium.errors import Refused
 from astrarium.kernel.audit import AuditLog
 from astrarium.kernel.clock import Clock, HandClock
 from astrarium.kernel.engine import Engine
-from astrarium.kernel.machine import Machine, Move
+from astrarium.kernel.machine import Machine, Move, Registry
 from astrarium.kernel.ports import Store
-from astrarium.kernel.registry import Registry
 from astrarium.kernel.slots import PlainJob
 from astrarium.kernel.types import (
     ENGINE,

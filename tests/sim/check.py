@@ -128,7 +128,7 @@ def unfinished(
             yield f"step {step.no} of {run} is {step.status} without a job ({state.status})"
         if step.status == "ready" and state.status == "running" and not state.active:
             yield f"step {step.no} of {run} is ready and nothing frees a place"
-        if step.status == "asking" and step.until and job is None:
+        if step.status == "asking" and step.until and jobs.get(f"{run}/{step.no}/ask") is None:
             yield f"step {step.no} of {run} asks with a time limit but without a timer"
         if step.status == "parent" and not any(waited_for(run, state, step, jobs, states)):
             yield f"step {step.no} of {run} waits for children that do not exist"

@@ -11,8 +11,8 @@ from astrarium.errors import NotFound, Unavailable
 from astrarium.kernel.audit import AuditLog
 from astrarium.kernel.clock import Timer
 from astrarium.kernel.engine import Engine
+from astrarium.kernel.machine import Registry
 from astrarium.kernel.ports import Fenced
-from astrarium.kernel.registry import Registry
 from astrarium.runs.run import RunMachine
 from astrarium.runs.state import decode_definition
 from astrarium.runs.work.job import run_jobs

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from ..config import Settings
 from ..errors import AstrariumError
-from ..kernel.registry import Registry
+from ..kernel.machine import Registry
 from ..kernel.types import Actor, Command, Scope
 from ..runs.message import ReopenRun, StartRun, StopRun
 from ..spec.ids import uuid7

@@ -17,11 +17,11 @@ import msgspec
 from ..errors import AstrariumError, Bug, Conflict, NotFound, Refused, Unavailable
 from .audit import act
 from .clock import Clock
+from .filling import Effects, Filling, NewThing, Unit
 from .jobs import Jobs
-from .memory import Filling, Hot, Memory, NewThing, Unit, fingerprint, key_head
+from .machine import Registry
+from .memory import Hot, Memory, fingerprint, key_head
 from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Fenced, NewEvent, StaleHeads, Store
-from .registry import Registry
-from .slots import ExpireJob, GrantJob, Place, Slot
 from .tail import Tail
 from .things import Things
 from .types import (
@@ -31,19 +31,14 @@ from .types import (
     Done,
     Facts,
     Job,
-    JobDone,
     Receipt,
     Scope,
-    SlotAsk,
-    SlotFree,
-    SlotGranted,
+    Tombstone,
 )
 
 log = logging.getLogger("astrarium.kernel")
 _encode = msgspec.json.Encoder().encode
 ENGINE_NAME = str(ENGINE)
-
-
 RETRY_S = 0.5
 """How long after a failed commit the engine's own changes are tried again."""
 
@@ -60,9 +55,8 @@ class Engine:
         self.tail = Tail(store, registry)
         self.memory = Memory(store, registry, self.things, hot_limit)
         self.jobs = Jobs(self)
-        registry.add_kind(GrantJob())
-        registry.add_kind(ExpireJob(self.expire_slot))
-        self._filling = Filling()
+        self.effects = Effects(self)
+        self.filling = Filling()
         self._writing: Filling | None = None
         self._backlog: list[Unit] | None = None
         self._loads: set[asyncio.Task[None]] = set()
@@ -99,7 +93,7 @@ class Engine:
         self._admit(unit)
         await future
 
-    async def _change(self, change: Callable[[], None]) -> None:
+    async def change(self, change: Callable[[], None]) -> None:
         """A change to the batch that no life decides; made again if the batch is decided again."""
         await self._durable(Unit((), None, (), change))
 
@@ -129,12 +123,12 @@ class Engine:
     async def refresh(self, stream: str) -> None:
         """What we hold of a life may be old when several servers write: it is read anew when it is wanted next."""
         if self.store.shared:
-            await self._settled(stream)
+            await self.settled(stream)
             self.memory.evict(stream)
 
     def end_lease(self, stream: str, worker: str) -> None:
         """A dead worker's lease on a life is settled."""
-        self._admit(Unit((), None, (), lambda: self._filling.batch.drop(LEASES, (stream, worker))))
+        self._admit(Unit((), None, (), lambda: self.filling.batch.drop(LEASES, (stream, worker))))
 
     def discard(self, job_id: str) -> None:
         """A job nobody owes any more (its life moved on)."""
@@ -143,17 +137,22 @@ class Engine:
             if isinstance(error, Unavailable) and not self._closed:
                 asyncio.get_running_loop().call_later(RETRY_S, self.discard, job_id)
 
-        self._admit(Unit((), done, (), lambda: self._filling.batch.drop(JOBS, job_id)))
+        self._admit(Unit((), done, (), lambda: self.filling.batch.drop(JOBS, job_id)))
 
     async def prune(self, stream: str, scope: Scope) -> int:
         """Take an ended life's events out of the log; a snapshot and a tombstone with the digest of what was there remain.
         Returns how many events left."""
-        await self._settled(stream)
+        await self.settled(stream)
         hot = await self.memory.load(stream, scope)
         stone, snapshot = await self.memory.tombstone(hot)
-        await self._change(lambda: self.memory.bury(hot, snapshot, stone, self._filling, self.clock.now()))
+        await self.change(lambda: self._bury(hot, snapshot, stone))
         await self.submit(act(scope, ENGINE, "log.pruned", stream, events=stone.count, digest=stone.digest))
         return stone.count
+
+    def _bury(self, hot: Hot, snapshot: tuple[Any, ...], stone: Tombstone) -> None:
+        if self.memory.hot.get(hot.stream) is not hot or hot.seq != snapshot[1]:
+            raise Conflict(f"{hot.stream} moved while it was being pruned", hint="prune it again")
+        self.filling.bury(hot, snapshot, stone, self.clock.now())
 
     async def start(self) -> None:
         self._flusher = asyncio.create_task(self._flush_loop(), name="astrarium-flush")
@@ -163,14 +162,14 @@ class Engine:
 
     async def settle_writes(self) -> None:
         """Wait until no batch holds jobs that a read of the store would not see."""
-        waited = [one for one in (self._writing, self._filling) if one is not None]
-        while self._writing in waited or (self._filling in waited and self._filling.batch):
+        waited = [one for one in (self._writing, self.filling) if one is not None]
+        while self._writing in waited or (self.filling in waited and self.filling.batch):
             self._work.set()
             await self.tail.changed()
 
     async def settle(self) -> None:
         """Wait until everything posted so far is durable (or refused)."""
-        while self._filling.batch or self._filling.units or self._writing is not None or self._loads:
+        while self.filling.batch or self.filling.units or self._writing is not None or self._loads:
             self._work.set()
             self._idle.clear()
             await self._idle.wait()
@@ -231,7 +230,7 @@ class Engine:
         try:
             while True:
                 for command in unit.commands:
-                    await self.memory.fetch_for(command, self._settled)
+                    await self.memory.fetch_for(command, self.settled)
                 if self._backlog is not None:
                     self._backlog.append(unit)
                     return
@@ -242,20 +241,20 @@ class Engine:
             return
         self._decide(unit)
 
-    async def _settled(self, stream: str) -> None:
+    async def settled(self, stream: str) -> None:
         """Wait until no uncommitted batch holds changes of this stream."""
-        while stream in self._filling.streams or (self._writing is not None and stream in self._writing.streams):
+        while stream in self.filling.streams or (self._writing is not None and stream in self._writing.streams):
             self._work.set()
             await self.tail.changed()
 
     def _decide(self, unit: Unit) -> None:
         unit.receipts = []
         for kind, data in unit.things:
-            self.things.put(kind, data, self.clock.now(), self._filling.batch)
+            self.things.put(kind, data, self.clock.now(), self.filling.batch)
         undo = self.memory.remember(unit.commands) if len(unit.commands) > 1 else None
-        filling = self._filling
+        filling = self.filling
         if undo is not None:
-            self._filling = Filling()  # decided aside, so that a refusal leaves the batch as it was
+            self.filling = Filling()  # decided aside, so that a refusal leaves the batch as it was
         try:
             if unit.change is not None:
                 unit.change()
@@ -263,7 +262,7 @@ class Engine:
                 unit.receipts.append(self._apply(command))
         except AstrariumError as error:
             if undo is not None:
-                aside, self._filling = self._filling, filling
+                aside, self.filling = self.filling, filling
                 self._unwind(aside, aside.batch.moved)
                 self.memory.restore(undo)
             if self.store.shared and not unit.rechecked:
@@ -274,9 +273,9 @@ class Engine:
                 unit.answer(error)
             return
         if undo is not None:
-            aside, self._filling = self._filling, filling
+            aside, self.filling = self.filling, filling
             filling.merge(aside)
-        self._filling.units.append(unit)
+        self.filling.units.append(unit)
         self._work.set()
 
     async def _recheck(self, unit: Unit, error: AstrariumError) -> None:
@@ -284,7 +283,7 @@ class Engine:
         unit.rechecked = True
         try:
             for command in unit.commands:
-                await self._settled(command.stream)
+                await self.settled(command.stream)
                 hot = self.memory.hot.get(command.stream)
                 rows = await self.store.read("SELECT seq FROM heads WHERE stream = ?", (command.stream,))
                 if hot is not None and rows and rows[0][0] > hot.seq:
@@ -325,16 +324,16 @@ class Engine:
         needs = machine.needs(hot.state, command.body)
         facts = Facts(self.clock.now())
         if needs.slots or needs.streams or needs.things:
-            facts = Facts(facts.now, *memory.facts(needs, command.scope.workspace, self._filling.batch.heads))
+            facts = Facts(facts.now, *memory.facts(needs, command.scope.workspace, self.filling.batch.heads))
         bodies = machine.decide(hot.state, command.body, facts)
         if command.job:
-            self._filling.batch.drop(JOBS, command.job)
+            self.filling.batch.drop(JOBS, command.job)
         if command.lease and bodies:
-            self._lease(hot)
+            self.effects.lease(hot)
         if bodies:
             self._take(hot, type(command.body), str(command.actor), bodies, facts)
         elif self.store.shared:
-            self._filling.batch.heads.setdefault(command.stream, hot.seq)  # that nothing is to be done rests on it too
+            self.filling.batch.heads.setdefault(command.stream, hot.seq)  # that nothing is to be done rests on it too
         receipt = Receipt(command.stream, hot.seq, tuple(bodies))
         if command.key:
             self._keep_receipt(command, receipt, facts.now)
@@ -343,7 +342,7 @@ class Engine:
     def _take(self, hot: Hot, asked: type, actor: str, bodies: list[Any], facts: Facts) -> None:
         """Fold decided events into the state and everything they entail into the batch."""
         machine, state, known, now = hot.machine, hot.state, hot.known, facts.now
-        filling = self._filling
+        filling = self.filling
         batch = filling.batch
         stream = hot.stream
         batch.heads.setdefault(stream, hot.seq)
@@ -373,112 +372,14 @@ class Engine:
         batch.events += made
         batch.moved[stream] = hot.seq
         for effect in effects:
-            self._effect(hot, effect, facts)
+            self.effects.apply(hot, effect, facts)
 
     def _broken(self, hot: Hot, what: str) -> Bug:
         """A machine broke its promise: its state in memory is not to be trusted any more."""
         self.memory.evict(hot.stream)
         return Bug(f"{hot.stream}: {what}")
 
-    def _effect(self, hot: Hot, effect: Any, facts: Facts) -> None:
-        kind, now = type(effect), facts.now
-        if kind is Job:
-            self._put_job(effect, hot, facts)
-        elif kind is JobDone:
-            self._filling.batch.drop(JOBS, effect.id)
-            carried = self.jobs.forget(effect.id)
-            if carried is not None:
-                self._filling.forgotten.append(carried)
-        elif kind is SlotAsk:
-            slot = self._slot(hot.scope, effect.name)
-            fence = slot.ask(hot.stream, effect, now, self._filling.batch)
-            if fence:
-                self._follow(hot, SlotGranted(effect.name, fence), facts)
-                self._expect_expiry(slot, hot.scope, now)
-            self._slot_moved(slot)
-        elif kind is SlotFree:
-            slot = self._slot(hot.scope, effect.name)
-            granted = slot.free(hot.stream, self._filling.batch)
-            self._slot_moved(slot)
-            self._grant(slot, granted, hot.scope, now)
-
-    async def expire_slot(self, scope: Scope, name: str) -> None:
-        """End the holds of a slot whose time is over, and give the places on."""
-        await self.memory.fetch_slot(scope.workspace, name, self._settled)
-        await self._change(lambda: self._expire(scope, name))
-
-    def _expire(self, scope: Scope, name: str) -> None:
-        if (scope.workspace, name) not in self.memory.slots:
-            raise Unavailable(f"slot {name} moved meanwhile", hint="expire it again")
-        slot, now = self._slot(scope, name), self.clock.now()
-        granted = slot.expire(now, self._filling.batch)
-        self._slot_moved(slot)
-        self._grant(slot, granted, scope, now)
-
-    def _slot(self, scope: Scope, name: str) -> Slot:
-        slot = self.memory.slots[(scope.workspace, name)]
-        self._filling.batch.heads.setdefault(slot.head, slot.fence)
-        return slot
-
-    def _slot_moved(self, slot: Slot) -> None:
-        self._filling.batch.moved[slot.head] = slot.fence
-        self._filling.streams.add(slot.head)
-
-    def _grant(self, slot: Slot, granted: list[Place], scope: Scope, now: int) -> None:
-        for place in granted:
-            body = {"name": slot.name, "fence": place.fence}
-            self._owe(Job(f"{place.holder}:{slot.name}", GrantJob.name, place.holder, body), scope, now)
-        self._expect_expiry(slot, scope, now)
-
-    def _expect_expiry(self, slot: Slot, scope: Scope, now: int) -> None:
-        """A job for the next hold of a slot that ends by itself."""
-        if slot.ending:
-            place = min(slot.ending.values(), key=lambda place: place.until)
-            body = {"name": slot.name, "workspace": scope.workspace, "environment": scope.environment}
-            self._owe(Job(f"{slot.head}:expire:{place.until}", ExpireJob.name, place.holder, body, place.until), scope, now)
-
-    def _owe(self, job: Job, scope: Scope, now: int) -> None:
-        """Record a job of the engine's own, of a kind nobody is told the beginning of."""
-        owner = self.worker if self.jobs.offer(job, scope, now) else ""
-        self._job_row(job, scope, owner)
-        if owner and self.jobs.starts_now(job):
-            self._filling.born.append(job)
-
-    def _put_job(self, job: Job, hot: Hot, facts: Facts) -> None:
-        """Record a job; claim it at birth if there is a free place for it here."""
-        if not self.jobs.offer(job, hot.scope, facts.now):
-            self._job_row(job, hot.scope, "")
-            return
-        if not self.jobs.starts_now(job):
-            self._job_row(job, hot.scope, self.worker)
-            self._filling.lined.append(job.id)
-            return
-        kind = self.registry.kinds[job.kind]
-        claim = kind.claim(job)
-        if claim is not None and not self._follow(hot, claim, facts):
-            self.jobs.withdraw(job)
-            self._filling.batch.drop(JOBS, job.id)
-            return
-        if kind.leased:
-            self._lease(hot)
-        else:
-            self._job_row(job, hot.scope, self.worker)
-        self._filling.born.append(job)
-
-    def _job_row(self, job: Job, scope: Scope, owner: str) -> None:
-        row = (
-            job.id, scope.workspace, scope.environment, job.kind, job.stream, job.not_before, job.priority, job.attempt, owner,
-            _encode(job.body).decode(),
-        )  # fmt: skip
-        self._filling.batch.put(JOBS, row)
-
-    def _lease(self, hot: Hot) -> None:
-        """This worker carries out jobs of the life that have no rows of their own."""
-        if not hot.leased:
-            hot.leased = True
-            self._filling.batch.put(LEASES, (hot.stream, self.worker, hot.scope.workspace, hot.scope.environment))
-
-    def _follow(self, hot: Hot, body: Any, facts: Facts) -> bool:
+    def follow(self, hot: Hot, body: Any, facts: Facts) -> bool:
         """An order that follows in the same transaction, to the same life; whether anything followed. A refused one leaves no trace."""
         try:
             bodies = hot.machine.decide(hot.state, body, facts)
@@ -489,12 +390,12 @@ class Engine:
         return bool(bodies)
 
     def _keep_receipt(self, command: Command, receipt: Receipt, now: int) -> None:
-        batch = self._filling.batch
+        batch = self.filling.batch
         digest = fingerprint(command)
         head = key_head(command)
         batch.heads.setdefault(head, 0)
         batch.moved[head] = 1
-        self._filling.streams.add(head)
+        self.filling.streams.add(head)
         batch.put(RECEIPTS, (command.scope.workspace, command.key, digest, receipt.stream, receipt.seq, now))
         self.memory.keep_receipt(command, digest, receipt)
 
@@ -504,8 +405,8 @@ class Engine:
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._filling.batch or self._filling.units:
-                writing, self._filling = self._filling, Filling()
+            while self.filling.batch or self.filling.units:
+                writing, self.filling = self.filling, Filling()
                 self._writing = writing
                 self._complete(writing)
                 try:
@@ -550,7 +451,7 @@ class Engine:
         for stream, body in written.notes:
             for listener in self.registry.listeners[type(body)]:
                 listener(stream, body)
-        self.memory.settle(written.streams, self._filling.streams, self.jobs.streams)
+        self.memory.settle(written.streams, self.filling.streams, self.jobs.streams)
         if written.batch.events and self.store.shared:
             self.memory.seen_own(written.batch.events)
         self.tail.wake()
@@ -558,7 +459,7 @@ class Engine:
     async def _decide_again(self, failed: Filling, error: AstrariumError | None) -> None:
         """A batch was not committed: forget what was decided in it and on top of it; decide again, or answer with the error."""
         self._backlog = []
-        pending, self._filling = self._filling, Filling()
+        pending, self.filling = self.filling, Filling()
         if failed.lined or pending.lined:
             self.jobs.doubt(())  # an earlier birth of the same job may have lost its place in line
         for filling in (failed, pending):
@@ -588,7 +489,7 @@ class Engine:
         for event in await self.memory.read_foreign(self.tail):
             hot = self.memory.hot.get(event.stream)
             writing = self._writing.streams if self._writing is not None else ()
-            if hot is not None and event.seq > hot.seq and event.stream not in self._filling.streams and event.stream not in writing:
+            if hot is not None and event.seq > hot.seq and event.stream not in self.filling.streams and event.stream not in writing:
                 self.memory.evict(event.stream)
             for listener in self.registry.listeners.get(type(event.body), ()):
                 listener(event.stream, event.body)

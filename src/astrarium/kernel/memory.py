@@ -11,14 +11,12 @@ from typing import Any
 import msgspec
 
 from ..errors import Conflict, NotFound, Refused
-from .jobs import Carried
-from .machine import Machine
-from .ports import SNAPSHOTS, Batch, NewEvent, Store
-from .registry import Known, Registry
+from .machine import Known, Machine, Registry
+from .ports import NewEvent, Store
 from .slots import Slot, load_slot, slot_head
 from .tail import Tail
 from .things import Things
-from .types import ENGINE, Command, Done, Event, Job, Needs, Receipt, Scope, SlotView, Tombstone
+from .types import Command, Event, Needs, Receipt, Scope, SlotView, Tombstone
 
 RECEIPTS_KEPT = 4096
 NOT_READ: Any = object()
@@ -45,72 +43,6 @@ class Hot:
     def snapshot_taken(self, size: int) -> None:
         self.events_since = self.bytes_since = 0
         self.last_size = size
-
-
-NewThing = tuple[str, bytes]
-"""(kind, bytes) of a thing to be stored with the commands that refer to it."""
-
-
-class Unit:
-    """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch."""
-
-    __slots__ = ("change", "commands", "done", "receipts", "rechecked", "things")
-
-    def __init__(
-        self,
-        commands: Sequence[Command],
-        done: Done | None,
-        things: Sequence[NewThing] = (),
-        change: Callable[[], None] | None = None,
-    ) -> None:
-        self.commands = commands
-        self.done = done
-        self.things = things
-        self.change = change
-        self.receipts: list[Receipt] = []
-        self.rechecked = False
-
-    def answer(self, error: Exception | None) -> None:
-        if self.done is not None:
-            self.done(self.receipts[0] if error is None and self.receipts else None, error)
-
-
-class Filling:
-    """The batch that is filling, with the units in it and what happens after its commit: jobs `born` in it start, `lined` ones
-    wait in line; `forgotten` ones were in line and are not owed any more."""
-
-    __slots__ = ("batch", "born", "changed", "forgotten", "lined", "notes", "streams", "units")
-
-    def __init__(self) -> None:
-        self.batch = Batch()
-        self.changed: dict[str, Hot] = {}
-        self.units: list[Unit] = []
-        self.born: list[Job] = []
-        self.lined: list[str] = []
-        self.forgotten: list[Carried] = []
-        self.notes: list[tuple[str, Any]] = []
-        self.streams: set[str] = set()
-
-    def merge(self, aside: Filling) -> None:
-        """Add what was decided aside."""
-        into, part = self.batch, aside.batch
-        for stream, seq in part.heads.items():
-            into.heads.setdefault(stream, seq)
-        into.moved.update(part.moved)
-        into.events.extend(part.events)
-        for made, rows in part.rows.items():
-            for row in rows.values():
-                into.put(made, row)
-        for made, keys in part.gone.items():
-            for key in keys:
-                into.drop(made, key)
-        into.prune.extend(part.prune)
-        self.born.extend(aside.born)
-        self.lined.extend(aside.lined)
-        self.forgotten.extend(aside.forgotten)
-        self.notes.extend(aside.notes)
-        self.streams |= aside.streams
-        self.changed.update(aside.changed)
 
 
 class Memory:
@@ -423,20 +355,6 @@ class Memory:
         data = hot.machine.dump(hot.state)
         row = (hot.stream, hot.seq, hot.scope.workspace, hot.scope.environment, data)
         return Tombstone(len(rows), digest), row
-
-    def bury(self, hot: Hot, snapshot: tuple[Any, ...], stone: Tombstone, filling: Filling, now: int) -> None:
-        """Put a tombstone in place of a life's events, unless the life moved since the stone was cut."""
-        stream, batch = hot.stream, filling.batch
-        if self.hot.get(stream) is not hot or hot.seq != snapshot[1]:
-            raise Conflict(f"{stream} moved while it was being pruned", hint="prune it again")
-        batch.heads.setdefault(stream, hot.seq)
-        batch.put(SNAPSHOTS, snapshot)
-        batch.prune.append((stream, hot.seq))
-        hot.seq += 1
-        batch.moved[stream] = hot.seq
-        body, name = msgspec.json.encode(stone), Tombstone.__name__
-        batch.events.append(NewEvent(hot.scope.workspace, stream, hot.seq, now, name, 1, str(ENGINE), body))
-        filling.streams.add(stream)
 
 
 def key_head(command: Command) -> str:

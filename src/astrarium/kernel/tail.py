@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from .machine import Registry
 from .ports import Store
-from .registry import Registry
 from .types import Event
 
 PAGE = 500

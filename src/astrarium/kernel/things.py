@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import Bug
+from .machine import Registry
 from .ports import THINGS, Batch, Store
-from .registry import Registry
 
 KEPT = 4096
 """Decoded things held in memory."""

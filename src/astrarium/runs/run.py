@@ -225,7 +225,7 @@ def after_asked(state: RunState, event: m.StepAsked, at: int) -> list[Effect]:
     if not event.until:
         return []
     body = {"no": event.no, "until": event.until}
-    return [Job(f"{state.run}/{event.no}", "ask_due", f"run:{state.run}", body, event.until)]
+    return [Job(f"{state.run}/{event.no}/ask", "ask_due", f"run:{state.run}", body, event.until)]
 
 
 def start_children(state: RunState, event: Any, at: int) -> list[Effect]:
@@ -240,10 +240,13 @@ def start_children(state: RunState, event: Any, at: int) -> list[Effect]:
 
 
 def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> Sequence[Effect]:
-    # A try's own job goes with the command that reported it; a step ended from outside, or by an answer, may still have one.
-    if event.outcome in ("cancelled", "lost") or state.steps[event.no].ask is not None:
-        return [JobDone(f"{state.run}/{event.no}")]
-    return ()
+    # A try's own job goes with the command that reported it; a step ended from outside may still have one, an answered one its date.
+    effects: list[Effect] = []
+    if event.outcome in ("cancelled", "lost"):
+        effects.append(JobDone(f"{state.run}/{event.no}"))
+    if state.steps[event.no].until:
+        effects.append(JobDone(f"{state.run}/{event.no}/ask"))
+    return effects
 
 
 def after_stopping(state: RunState, event: m.RunStopping, at: int) -> list[Effect]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from astrarium.kernel.registry import Known
+from astrarium.kernel.machine import Known
 from astrarium.kernel.types import Scope
 from astrarium.runs.message import EVENTS
 from astrarium.runs.run import RunMachine

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from astrarium.config import Settings
-from astrarium.kernel.registry import Registry
+from astrarium.kernel.machine import Registry
 from astrarium.kernel.types import Actor, Command, Scope
 from astrarium.runs.message import StartRun
 from astrarium.spec.dag import DagFile, compile_dag

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.specs.cli.room import Room, until
-from tests.specs.hard.conftest import make_room, serving
+from tests.specs.hard.conftest import make_room, serving, wait_gone, written
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 
@@ -67,8 +67,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
             assert server.ended(run)["status"] == 4
         gate = room.folder / "gate"
         waiting = server.begin(
-            f"steps:\n  - name: w\n    command: until test -e {gate}; do sleep 0.1; done; echo went on\n  - echo after\n"
+            f"steps:\n  - name: w\n    command: echo $$ > {gate}.pid; until test -e {gate}; do sleep 0.1; done\n  - type: noop\n"
         )
+        process = int(written(room.folder / "gate.pid"))
         server.add("file.yaml", "steps: [echo]\n")
         ballast = room.data / "ballast"
         fill(ballast)
@@ -90,6 +91,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         body = {"spec": "steps:\n" + "  - echo much\n" * 500}
         assert server.call("PUT", "/dags/file/spec", body).status_code in (200, 503)
         gate.write_text("")
+        wait_gone([process])  # the step ends while nothing can be recorded
         ballast.unlink()
         later = until(lambda: begun(server, spec), "work after space was freed", 30)
         assert server.ended(later)["status"] == 4

@@ -302,23 +302,23 @@ def _parallel(step: Fields) -> dict[str, Any] | None:
     if node is None:
         return None
     if node.kind != "map":
-        return {"items": _items(step, node), "max_concurrent": DEFAULT_MAX_CONCURRENT}
+        return {"items": _items(step, "parallel", node), "max_concurrent": DEFAULT_MAX_CONCURRENT}
     rule = Fields(node, step.at("parallel"), step.report, _PARALLEL)
     items = rule.get("items")
     if items is None:
         rule.wrong("items", "given: a list, or text that expands to one")
         return None
-    return {"items": _items(rule, items), "max_concurrent": rule.whole("maxConcurrent", DEFAULT_MAX_CONCURRENT, least=1)}
+    return {"items": _items(rule, "items", items), "max_concurrent": rule.whole("maxConcurrent", DEFAULT_MAX_CONCURRENT, least=1)}
 
 
-def _items(fields: Fields, node: YamlNode) -> str | list[str | dict[str, str]]:
+def _items(fields: Fields, name: str, node: YamlNode) -> str | list[str | dict[str, str]]:
     if node.kind == "scalar":
         return scalar_text(node)
     if node.kind == "map":
-        fields.wrong("items", "a list, or text that expands to one")
+        fields.wrong(name, "a list, or text that expands to one")
         return []
     if not 1 <= len(node.items) <= MAX_PARALLEL_ITEMS:
-        fields.report.add(f"`parallel` takes 1 to {MAX_PARALLEL_ITEMS} items, not {len(node.items)}", node, fields.at("items"))
+        fields.report.add(f"`parallel` takes 1 to {MAX_PARALLEL_ITEMS} items, not {len(node.items)}", node, fields.at(name))
     items: list[str | dict[str, str]] = []
     for item in node.items:
         if item.kind == "map":
@@ -326,5 +326,5 @@ def _items(fields: Fields, node: YamlNode) -> str | list[str | dict[str, str]]:
         elif item.kind == "scalar":
             items.append(scalar_text(item))
         else:
-            fields.report.add("an item of `parallel` is text or a map of plain values", item, fields.at("items"))
+            fields.report.add("an item of `parallel` is text or a map of plain values", item, fields.at(name))
     return items
