@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml requirements.lock Makefile .ci/find-python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==$(UV_VERSION)'
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q src  # so that the first start of a command is as fast as the second
 	@touch $(STAMP)
 
 demo: $(STAMP) ## start a server, run three example DAGs, show them live, end clean

@@ -59,10 +59,10 @@ async def reopen_alone(worker: Worker, key: str, step: int | None) -> None:
 async def watch_alone(worker: Worker, run: RunView, show: Show) -> tuple[RunView, int]:
     """Follow a run this process drives to its end → (the run, the signal that asked to stop it or 0)."""
 
-    async def wait(most_s: float) -> None:
+    async def wait(least_s: float, most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(worker.engine.tail.changed(), most_s)
-        await asyncio.sleep(0.02)  # what happens together is shown together
+        await asyncio.sleep(max(0.02, least_s))  # what happens together is shown together
 
     async def stop(hurry: bool) -> None:
         await worker.engine.submit(Command(f"run:{run.key}", StopRun(grace_s=0.0 if hurry else None), HOME, ACTOR))

@@ -20,8 +20,8 @@ SHARE = 5
 
 PREVIEW_LINES = 5
 PREVIEW_BYTES = 4096
-Wait = Callable[[float], Awaitable[None]]
-"""Waits until something may have changed, at most so many seconds."""
+Wait = Callable[[float, float], Awaitable[None]]
+"""Waits until something may have changed: at least, and at most so many seconds."""
 
 
 async def follow(source: Source, run: RunView, logs: Path, show: Show, wait: Wait | None = None) -> RunView:
@@ -35,8 +35,9 @@ async def follow(source: Source, run: RunView, logs: Path, show: Show, wait: Wai
             show.finish(run, preview)
             return run
         show.update(run, preview)
-        pause = max(LOOK_EVERY_S, (time.monotonic() - began) * SHARE)
-        await (wait(pause) if wait else asyncio.sleep(pause))
+        least_s = (time.monotonic() - began) * SHARE
+        pause = max(LOOK_EVERY_S, least_s)
+        await (wait(least_s, pause) if wait else asyncio.sleep(pause))
 
 
 def _add_preview(run: RunView, logs: Path, preview: Preview) -> None:

@@ -111,7 +111,7 @@ async def watch_there(settings: Settings, server: Server, source: Source, run: R
 
     missed = 0
 
-    async def wait(most_s: float) -> None:
+    async def wait(least_s: float, most_s: float) -> None:
         nonlocal missed
         await asyncio.sleep(most_s)
         missed = 0 if is_alive(server.pid) else missed + 1
