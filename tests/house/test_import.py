@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,22 @@ def test_no_import_of_our_own_inside_a_function() -> None:
         if name.split(".")[0] == "astrarium"
     }
     assert hidden == set()
+
+
+def test_no_circle_between_files() -> None:
+    """Not even one only for the type checker: a file is understood by what lies below it."""
+    name_of = {path: "astrarium." + path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in modules()}
+    known = set(name_of.values())
+    below = {
+        name_of[path]: {
+            found
+            for _, name in _imports(tree, path)
+            for found in (name, name.rpartition(".")[0])
+            if found in known and found != name_of[path]
+        }
+        for path, tree in modules().items()
+    }
+    graphlib.TopologicalSorter(below).prepare()  # CycleError names the circle
 
 
 def test_own_imports_are_relative() -> None:

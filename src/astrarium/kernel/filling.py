@@ -6,20 +6,19 @@ A `Unit` is one call of the engine. `Filling` is the batch that is filling, with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from ..errors import Unavailable
-from .memory import Hot
+from .clock import Clock
+from .jobs import Carried, Jobs
+from .machine import Registry
+from .memory import Hot, Memory
 from .ports import JOBS, LEASES, SNAPSHOTS, Batch, NewEvent
 from .slots import ExpireJob, GrantJob, Place, Slot
 from .types import ENGINE, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted, Tombstone
-
-if TYPE_CHECKING:
-    from .engine import Engine
-    from .jobs import Carried
 
 _encode = msgspec.json.Encoder().encode
 
@@ -101,10 +100,25 @@ class Filling:
         self.streams.add(stream)
 
 
+class Deciding(Protocol):
+    """What effects ask of the engine."""
+
+    registry: Registry
+    clock: Clock
+    worker: str
+    memory: Memory
+    jobs: Jobs
+    filling: Filling
+
+    def follow(self, hot: Hot, body: Any, facts: Facts) -> bool: ...
+    def settled(self, stream: str) -> Awaitable[None]: ...
+    def change(self, change: Callable[[], None]) -> Awaitable[None]: ...
+
+
 class Effects:
     """What machines asked for, written into the batch that is filling."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Deciding) -> None:
         self._engine = engine
         engine.registry.add_kind(GrantJob())
         engine.registry.add_kind(ExpireJob(self.expire_slot))

@@ -10,17 +10,16 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from ..errors import AstrariumError, Unavailable
-from .clock import Timer
-from .ports import JOBS
-from .types import Command, Job, Scope
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from .clock import Clock, Timer
+from .machine import Registry
+from .memory import Memory
+from .ports import JOBS, Store
+from .types import Command, Done, Job, Receipt, Scope
 
 log = logging.getLogger("astrarium.kernel")
 CLAIM_CHUNK = 500
@@ -32,6 +31,23 @@ DEAD_LEASES = (
 SHARED_LINE = 2
 """With several servers, a line longer than this many times the places is left for the others."""
 RETRY_REPORT_S = 0.5
+
+
+class WritePath(Protocol):
+    """What carrying out asks of the engine."""
+
+    store: Store
+    registry: Registry
+    clock: Clock
+    worker: str
+    memory: Memory
+
+    async def submit(self, command: Command) -> Receipt: ...
+    def post(self, command: Command, done: Done | None = None) -> None: ...
+    def discard(self, job_id: str) -> None: ...
+    def end_lease(self, stream: str, worker: str) -> None: ...
+    async def refresh(self, stream: str) -> None: ...
+    async def settle_writes(self) -> None: ...
 
 
 class Carried:
@@ -48,7 +64,7 @@ class Carried:
 
 
 class Jobs:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: WritePath) -> None:
         self._engine = engine
         self.places: dict[str, int] = {}
         self._used: dict[str, int] = {}

@@ -12,17 +12,15 @@ import signal as signals
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...errors import Invalid
 from ...spec.expand import StepRef, Variables, expand, expand_command, expand_script
 from ...spec.graph import Graph, Node
-from ..ports import Executor, Exit, ProcessSpec, PythonCall, Running, StepFailed
+from ..ports import Caller, Definitions, Executor, Exit, ProcessSpec, PythonCall, Running, StepFailed
+from ..ports import Step as StepKind
 from ..redact import redact
 from ..state import RunState, Step
-
-if TYPE_CHECKING:
-    from .workshop import Workshop
 
 SERVER_NAMES = ("PATH", "HOME", "USER", "SHELL", "TMPDIR", "TERM", "EDITOR", "VISUAL", "LANG", "TZ", "LD_LIBRARY_PATH")
 SERVER_PREFIXES = ("LC_", "XDG_", "DAGU_", "DAG_")
@@ -74,10 +72,31 @@ def run_environment(state: RunState, server: Mapping[str, str], default_shell: s
     return env
 
 
+class Shop(Protocol):
+    """What a try asks of the workshop it is carried out in."""
+
+    executor: Executor
+    caller: Caller
+    definitions: Definitions
+    server_env: Mapping[str, str]
+    default_shell: str
+    max_log_bytes: int
+
+    def kind_of(self, node: Node) -> StepKind: ...
+    def log_paths(self, state: RunState, step: Step, try_no: int) -> tuple[Path, Path]: ...
+    def make_run_folder(self, state: RunState) -> None: ...
+    def run_log_path(self, state: RunState) -> Path: ...
+    def scratch(self, state: RunState) -> Path: ...
+    def main_outcome(self, state: RunState) -> str: ...
+    def spawn_task(self, work: Any) -> None: ...
+    async def backtick(self, command: str, env: Mapping[str, str], cwd: Path) -> str: ...
+    async def probe(self, command: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str]: ...
+
+
 class StepRefs(Mapping[str, StepRef]):
     """Log files and exit codes of ended steps, by id and name; made when asked for, however many steps there are."""
 
-    def __init__(self, shop: Workshop, state: RunState) -> None:
+    def __init__(self, shop: Shop, state: RunState) -> None:
         self._shop = shop
         self._state = state
 
@@ -98,7 +117,7 @@ class StepRefs(Mapping[str, StepRef]):
 class Try:
     """The `TryContext` of one execution."""
 
-    def __init__(self, shop: Workshop, state: RunState, step: Step) -> None:
+    def __init__(self, shop: Shop, state: RunState, step: Step) -> None:
         self._shop = shop
         self._state = state
         self._step = step

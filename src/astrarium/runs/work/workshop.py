@@ -59,7 +59,7 @@ class Workshop:
         self.max_log_bytes = max_log_bytes
         self.default_shell = default_shell
         self.worker = engine.worker
-        self.server_env = server_environment()
+        self.server_env: Mapping[str, str] = server_environment()
         self._folders: OrderedDict[str, Path] = OrderedDict()
         self._tries: dict[str, dict[int, Try]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
