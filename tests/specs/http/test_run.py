@@ -115,7 +115,7 @@ def test_lists_of_runs(server: Any) -> None:
     server.ended("quiet", first)
     second = server.start("quiet", dagRunId="deploy-v1.2.3")
     server.ended("quiet", second)
-    assert [run["dagRunId"] for run in server.get("/dag-runs/quiet")["dagRuns"]] == [second, first]
+    assert [run["dagRunId"] for run in server.get("/dag-runs/quiet")["dagRuns"]][:2] == [second, first]
     assert server.run("quiet", "latest")["dagRunId"] == second
     assert server.get("/dag-runs", name="QUI", status=4)["dagRuns"][0]["dagRunId"] == second
     assert server.get("/dag-runs", name="quiet", status=2)["dagRuns"] == []
