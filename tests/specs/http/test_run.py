@@ -37,6 +37,7 @@ steps:
     "free.yaml": "steps:\n  - name: nap\n    command: sleep 60\n",
     "lines.yaml": "steps:\n  - name: count\n    command: seq 1 2500\n",
     "quiet.yaml": "steps: [echo nothing]\n",
+    "calm.yaml": "steps: [echo nothing]\n",
     "parent.yaml": """
 steps:
   - name: fan
@@ -111,27 +112,27 @@ def test_a_run_from_start_to_end(server: Any) -> None:
 
 
 def test_lists_of_runs(server: Any) -> None:
-    first = server.start("quiet")
-    server.ended("quiet", first)
-    second = server.start("quiet", dagRunId="deploy-v1.2.3")
-    server.ended("quiet", second)
-    assert [run["dagRunId"] for run in server.get("/dag-runs/quiet")["dagRuns"]][:2] == [second, first]
-    assert server.run("quiet", "latest")["dagRunId"] == second
-    assert server.get("/dag-runs", name="QUI", status=4)["dagRuns"][0]["dagRunId"] == second
-    assert server.get("/dag-runs", name="quiet", status=2)["dagRuns"] == []
+    first = server.start("calm")
+    server.ended("calm", first)
+    second = server.start("calm", dagRunId="deploy-v1.2.3")
+    server.ended("calm", second)
+    assert [run["dagRunId"] for run in server.get("/dag-runs/calm")["dagRuns"]] == [second, first]
+    assert server.run("calm", "latest")["dagRunId"] == second
+    assert server.get("/dag-runs", name="CAL", status=4)["dagRuns"][0]["dagRunId"] == second
+    assert server.get("/dag-runs", name="calm", status=2)["dagRuns"] == []
     assert [run["dagRunId"] for run in server.get("/dag-runs", dagRunId="v1.2")["dagRuns"]] == [second]
-    assert server.get("/dag-runs", name="quiet", fromDate=4_000_000_000)["dagRuns"] == []
-    assert server.get("/dag-runs", name="quiet", toDate=1)["dagRuns"] == []
-    assert len(server.get("/dag-runs", name="quiet", fromDate=1, toDate=4_000_000_000)["dagRuns"]) == 2
+    assert server.get("/dag-runs", name="calm", fromDate=4_000_000_000)["dagRuns"] == []
+    assert server.get("/dag-runs", name="calm", toDate=1)["dagRuns"] == []
+    assert len(server.get("/dag-runs", name="calm", fromDate=1, toDate=4_000_000_000)["dagRuns"]) == 2
     assert server.get("/dag-runs", name="%")["dagRuns"] == []
     assert server.get("/dag-runs/unknown")["dagRuns"] == []
-    history = server.get("/dags/quiet/dag-runs")
+    history = server.get("/dags/calm/dag-runs")
     assert [run["dagRunId"] for run in history["dagRuns"]] == [first, second]
     assert history["gridData"] == [{"name": "cmd_1", "history": [4, 4]}]
-    assert server.get(f"/dags/quiet/dag-runs/{first}")["dagRun"]["dagRunId"] == first
-    listed = next(one for one in server.get("/dags", name="quiet")["dags"] if one["fileName"] == "quiet.yaml")
+    assert server.get(f"/dags/calm/dag-runs/{first}")["dagRun"]["dagRunId"] == first
+    listed = next(one for one in server.get("/dags", name="calm")["dags"] if one["fileName"] == "calm.yaml")
     assert listed["latestDAGRun"]["dagRunId"] == second
-    assert server.get("/dags/quiet")["latestDAGRun"]["nodes"][0]["status"] == 4
+    assert server.get("/dags/calm")["latestDAGRun"]["nodes"][0]["status"] == 4
 
 
 @pytest.mark.parametrize("query", [{"status": "9"}, {"status": "x"}, {"fromDate": "today"}, {"toDate": "-1"}])
