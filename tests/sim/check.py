@@ -161,6 +161,7 @@ def lost_jobs(world: World, jobs: dict[str, Any]) -> Iterator[str]:
         if owner in alive:
             mine = alive[owner]
             known = id_ in mine._running or id_ in mine._starting or any(id_ in line for line in mine._line.values())
+            known = known or id_ in mine._claimed  # their lives are being read
             if not known and world.disk.alive(owner):
                 yield f"{kind} {id_} is owned by {owner}, which does not know it"
         elif not owner and not_before < world.clock.now() - 1_000_000:

@@ -70,6 +70,7 @@ class Jobs:
         self._used: dict[str, int] = {}
         self._line: dict[str, OrderedDict[str, Carried]] = {}
         self._starting: dict[str, Carried] = {}
+        self._claimed: set[str] = set()
         self._running: dict[str, Carried] = {}
         self._accepting = False
         self._left = False
@@ -249,6 +250,8 @@ class Jobs:
 
     def _admit(self, job: Job, scope: Scope) -> None:
         """Work on a job this process owns in the store."""
+        if job.id in self._starting:
+            self.doubt(())  # born anew in a batch that may yet fail: then its old row is ours, and nobody works on it
         if job.id in self._running or job.id in self._starting:
             return
         kind = self._engine.registry.kinds[job.kind]
@@ -336,9 +339,13 @@ class Jobs:
         now = engine.clock.now()
         rows = await engine.store.claim(engine.worker, now, CLAIM_CHUNK)
         jobs = [job_of(row) for row in rows]
-        await self._load_lives((job.stream, scope) for job, scope in jobs)
-        for job, scope in jobs:
-            self._admit(job, scope)
+        self._claimed = {job.id for job, _ in jobs}
+        try:
+            await self._load_lives((job.stream, scope) for job, scope in jobs)
+            for job, scope in jobs:
+                self._admit(job, scope)
+        finally:
+            self._claimed = set()
         if len(rows) < CLAIM_CHUNK:
             due = await engine.store.read("SELECT min(not_before) FROM jobs WHERE owner = ''")
             if due and due[0][0] is not None:
