@@ -351,10 +351,6 @@ class StepMarked(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     outcome: StepOutcome | None = None
 
 
-COMMANDS = (
-    StartRun, ForkRun, Resolved, StartTry, EndTry, LoseTry, AnswerAsk, TimeOutAsk, EndChild, StopRun, TimeOutRun,
-    PauseRun, ResumeRun, ReopenRun, MarkStep,
-)  # fmt: skip
 EVENTS = (
     RunCreated, RunForked, RunBegan, RunPrepared, StepStarted, StepDelayed, StepAsked, AnswerGiven, ChildrenSpawned,
     ChildEnded, StepEnded, RunPausing, RunPaused, RunResumed, RunStopping, RunEnded, RunReopened, StepMarked,
