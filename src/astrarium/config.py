@@ -40,6 +40,16 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+class RemoteNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another server that requests may be passed on to: its API's address, and how to sign in there."""
+
+    url: str
+    username: str = ""
+    password: str = ""
+    token: str = ""
+    verify_tls: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a server, a worker or a command of the CLI works by. Made by `load_settings`; tests may make one directly."""
 
@@ -47,8 +57,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8080
     data_dir: Path = msgspec.field(default_factory=_data_dir)
     dags_dir: Path = Path()
+    base_dag: Path = Path()
     database_url: str = ""
     public_url: str = ""
+    time_zone: str = ""
+    queues: dict[str, int] = {}
+    remote_nodes: dict[str, RemoteNode] = {}
+    write_dags: bool = True
+    run_dags: bool = True
+    keep_days: int = 30
+    keep_runs: int = 0
     max_processes: int = msgspec.field(default_factory=_processes)
     max_python_workers: int = msgspec.field(default_factory=_cores)
     drain_timeout_s: float = 10.0
@@ -72,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.dags_dir == Path():
             msgspec.structs.force_setattr(self, "dags_dir", self.data_dir / "dags")
+        if self.base_dag == Path():
+            msgspec.structs.force_setattr(self, "base_dag", self.data_dir / "base.yaml")
 
     def source_of(self, name: str) -> str:
         """Where the value of `name` came from: `--flag`, a variable's name, a file's path, or `default`."""
@@ -83,8 +103,16 @@ MEANINGS: dict[str, str] = {
     "port": "TCP port the server listens on; 0 takes any free one.",
     "data_dir": "Folder of the database, blobs, logs and the server's own files.",
     "dags_dir": "Folder of the DAG files; empty means `dags` in the data folder.",
+    "base_dag": "YAML file with defaults of all DAGs; it need not exist. Empty means `base.yaml` in the data folder.",
     "database_url": "`postgresql://…` to keep everything in PostgreSQL; empty means an embedded SQLite file in the data folder.",
     "public_url": "Address under which clients reach the server, used in links; empty means the address listened on.",
+    "time_zone": "Time zone of schedules that name none, e.g. `Europe/Paris`; empty means the machine's.",
+    "queues": "Global queues and how many of their runs may be active at once, e.g. `{heavy = 4}`.",
+    "remote_nodes": "Other servers that requests with `remoteNode=NAME` are passed on to: `{NAME = {url = …, token = …}}`.",
+    "write_dags": "Whether DAG files may be changed through the API.",
+    "run_dags": "Whether runs may be started, stopped and changed through the API.",
+    "keep_days": "Days ended runs are kept, with their logs, where the DAG says nothing; negative = for ever.",
+    "keep_runs": "Newest ended runs of each DAG that are kept, where the DAG says nothing; 0 = no limit by number.",
     "max_processes": "Most child processes alive at once.",
     "max_python_workers": "Most warm Python worker processes.",
     "drain_timeout_s": "Seconds running steps may take to finish when the server is told to stop; then they are signalled.",
@@ -109,6 +137,8 @@ MEANINGS: dict[str, str] = {
 DEFAULT_TEXTS = {
     "data_dir": "the platform's user data folder, `astrarium`",
     "dags_dir": "`dags` in the data folder",
+    "base_dag": "`base.yaml` in the data folder",
+    "time_zone": "the machine's",
     "max_processes": "4 × cores, at least 8",
     "max_python_workers": "the number of cores",
 }
@@ -119,6 +149,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_python_workers": (1, 10_000),
     "drain_timeout_s": (0, 86_400),
     "lease_s": (1, 3_600),
+    "keep_days": (-1, 36_500),
+    "keep_runs": (0, 1_000_000_000),
     "log_max_bytes": (4 * KIB, 1 << 50),
     "body_max_bytes": (KIB, 1 << 40),
     "page_max": (1, 100_000),
@@ -148,7 +180,8 @@ def describe() -> Iterator[Described]:
     plain = Settings(data_dir=Path("."))
     for name, meaning in MEANINGS.items():
         value = getattr(plain, name)
-        default = DEFAULT_TEXTS.get(name) or (f"`{value}`" if str(value) else "empty")
+        shown = str(value).lower() if isinstance(value, bool) else str(value or "") if isinstance(value, dict) else str(value)
+        default = DEFAULT_TEXTS.get(name) or (f"`{shown}`" if shown else "empty")
         yield Described(name, default, meaning)
 
 
@@ -238,7 +271,19 @@ def _value(name: str, raw: Any, base: Path) -> Any:
         return _number(kind, raw)
     if get_origin(kind) is Literal:
         return raw if raw in get_args(kind) else _fail("must be one of " + ", ".join(get_args(kind)))
+    if kind is bool or get_origin(kind) is dict:
+        return _structured(kind, raw)
     return raw if isinstance(raw, str) else _fail("must be a text")
+
+
+def _structured(kind: Any, raw: Any) -> Any:
+    """A truth value or a table; in variables and flags they are written as JSON."""
+    try:
+        return msgspec.json.decode(raw, type=kind) if isinstance(raw, str) else msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        return _fail(str(error)[:1].lower() + str(error)[1:])
+    except msgspec.DecodeError as error:
+        return _fail("must be true or false" if kind is bool else f"must be a JSON object ({error})")
 
 
 def _number(kind: type, raw: Any) -> float | int:

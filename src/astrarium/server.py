@@ -28,10 +28,9 @@ from . import __version__
 from .config import Settings
 from .errors import Unavailable
 from .kernel.machine import Registry
-from .surfaces.dags import problem, routes
-from .surfaces.dags.catalog import Catalog
-from .surfaces.dags.definition import DagDefinitions
-from .surfaces.dags.desk import Desk
+from .surfaces.dags import problem
+from .surfaces.dags.room import CLOCK_PLACE, CLOCK_PLACES, Room
+from .surfaces.dags.routes import table
 from .web import app as web
 from .web.caller import LOCAL_OWNER, Authenticate, Caller, authenticate_local
 from .web.problems import Shapes
@@ -68,13 +67,13 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__, shapes=shapes, body_max_bytes=settings.body_max_bytes, lifespan=lifespan,
         hosts=hosts_of(settings), gzip_min_bytes=GZIP_MIN_BYTES,
     )  # fmt: skip
-    routes.mount(app)
+    table.mount(app)
     framework_document = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = framework_document()
-            routes.describe(document)
+            table.describe(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -97,18 +96,15 @@ def hosts_of(settings: Settings) -> list[str]:
 async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     """The worker and what each surface needs of it, in `app.state`."""
     await asyncio.to_thread(make_data_folder, settings.data_dir)
-    steps = load_steps()
-    catalog = Catalog(settings.dags_dir, max_bytes=settings.max_yaml_bytes, known_kinds=frozenset(steps))
-    definitions = DagDefinitions(catalog)
-    registry = Registry()
-    registry.add_thing("text", bytes)
-    worker = await Worker.open(settings, definitions=definitions, registry=registry)
+    room, registry = Room(settings, load_steps()), Registry()
+    room.register(registry)
+    worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places={CLOCK_PLACE: CLOCK_PLACES})
     try:
-        definitions.bind(worker.engine)
         app.state.worker = worker
-        app.state.dags = Desk(worker.engine, catalog, steps, settings.data_dir, __version__)
+        app.state.dags = await room.open(worker.engine)
         yield
     finally:
+        await room.close()
         await worker.close()
 
 

@@ -13,6 +13,7 @@ import os
 import socket
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -132,9 +133,15 @@ class Worker:
 
     @classmethod
     async def open(
-        cls, settings: Settings, *, definitions: Definitions | None = None, registry: Registry | None = None
+        cls,
+        settings: Settings,
+        *,
+        definitions: Definitions | None = None,
+        registry: Registry | None = None,
+        places: Mapping[str, int] | None = None,
     ) -> Worker:
-        """Open the store, recover, and start working. Raises `Unavailable` with a clear sentence when the store cannot be used."""
+        """Open the store, recover, and start working. `places` limits jobs beside the steps' (0 = this worker leaves them to others).
+        Raises `Unavailable` with a clear sentence when the store cannot be used."""
         registry = registry if registry is not None else Registry()
         registry.add_machine(RunMachine())
         registry.add_machine(AuditLog())
@@ -143,13 +150,13 @@ class Worker:
         worker = cls(settings, registry, store)
         await store.open()
         try:
-            await worker._start(definitions or no_definitions)
+            await worker._start(definitions or no_definitions, places or {})
         except BaseException:
             await store.close()
             raise
         return worker
 
-    async def _start(self, definitions: Definitions) -> None:
+    async def _start(self, definitions: Definitions, places: Mapping[str, int]) -> None:
         settings = self.settings
         spawned = settings.data_dir / "spawned"
         spawned.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -165,7 +172,8 @@ class Worker:
         for kind in run_jobs(self.shop):
             self.registry.add_kind(kind)
         await self.engine.start()
-        await self.engine.jobs.start_working({"process": settings.max_processes, "python": settings.max_python_workers})
+        limits = {"process": settings.max_processes, "python": settings.max_python_workers, **places}
+        await self.engine.jobs.start_working(limits)
         self._recovery = asyncio.create_task(self._recover(), name="astrarium-recovery")
         if self.store.shared:
             self._beat = asyncio.create_task(self._beat_loop(), name="astrarium-lease")

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from astrarium.server import openapi_document
-from astrarium.surfaces.dags import routes
+from astrarium.surfaces.dags.routes import system, table
 from astrarium.surfaces.operation import Operation, mount
 
 
@@ -25,7 +25,7 @@ def test_one_method_and_path_is_registered_once() -> None:
 def test_the_document_has_every_operation_once_with_its_parameters() -> None:
     document = openapi_document()
     ids = [told["operationId"] for path in document["paths"].values() for told in path.values()]
-    assert len(ids) == len(set(ids)) == len(routes.OPERATIONS) + len(routes.ROOT_HEALTH)
+    assert len(ids) == len(set(ids)) == len(table.OPERATIONS) + len(system.ROOT_HEALTH)
     for path, methods in document["paths"].items():
         for told in methods.values():
             named = {one["name"] for one in told["parameters"] if one["in"] == "path"}

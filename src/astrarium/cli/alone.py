@@ -15,9 +15,8 @@ from ..kernel.types import Actor, Command, Scope
 from ..runs.message import ReopenRun, StartRun, StopRun
 from ..spec.ids import uuid7
 from ..surfaces.dags.catalog import Compiled
-from ..surfaces.dags.definition import DagDefinitions
-from ..worker import Worker
-from .definition import open_catalog
+from ..surfaces.dags.room import CLOCK_PLACE, Room
+from ..worker import Worker, load_steps
 from .follow import follow
 from .source import Source
 from .tree import Show
@@ -32,14 +31,14 @@ ACTOR = Actor("user", "cli")
 @asynccontextmanager
 async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
     """A worker of our own on the data folder. Raises `Unavailable` when another process has it, or it cannot be written."""
-    definitions = DagDefinitions(open_catalog(settings))
-    registry = Registry()
-    registry.add_thing("text", bytes)
-    worker = await Worker.open(settings, definitions=definitions, registry=registry)
-    definitions.bind(worker.engine)
+    room, registry = Room(settings, load_steps()), Registry()
+    room.register(registry)
+    worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places={CLOCK_PLACE: 0})
+    await room.open(worker.engine)
     try:
         yield worker
     finally:
+        await room.close()
         await worker.close()
 
 

@@ -36,7 +36,8 @@ class Query(msgspec.Struct, frozen=True):
 
 class Operation(msgspec.Struct, frozen=True):
     """One route. `id` is stable: generated clients name their methods after it. `body` and `answer` are msgspec types
-    (None = no body); `failures` are the statuses of refusals a client should expect beside the usual ones."""
+    (None = no body); `needs` is the capability the caller must have (empty = open to everybody); `failures` are the
+    statuses of refusals a client should expect beside the usual ones."""
 
     method: str
     path: str
@@ -48,6 +49,7 @@ class Operation(msgspec.Struct, frozen=True):
     body_required: bool = True
     answer: Any = None
     status: int = 200
+    needs: str = ""
     failures: tuple[int, ...] = ()
 
 

@@ -59,7 +59,7 @@ class Desk:
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
-    async def start_dag(self, caller: Caller, name: str, ask: wire.StartDag) -> str:
+    async def start_dag(self, caller: Caller, name: str, ask: wire.run.StartDag) -> str:
         """Start a run of a file; returns its id once it is durable and running. Raises `NotFound`, `Invalid`, `Refused`
         (`already_exists`, `already_running`), `Forbidden` where the DAG's `runConfig` says so."""
         entry = await self.find(name)
@@ -74,7 +74,7 @@ class Desk:
         name = check_name(ask.dag_name, "DAG name") if ask.dag_name else entry.dag.name
         return await self._start(caller, made, name, ask.params, ask.dag_run_id, ask.singleton)
 
-    async def start_spec(self, caller: Caller, ask: wire.StartSpec) -> str:
+    async def start_spec(self, caller: Caller, ask: wire.run.StartSpec) -> str:
         """Start a run of a text that is no file. Raises as `start_dag`."""
         if ask.name:
             check_name(ask.name, "DAG name")
@@ -121,11 +121,11 @@ class Desk:
     async def order(self, caller: Caller, row: RunRow, body: Any) -> None:
         await self.engine.submit(Command(f"run:{row.id}", body, caller.scope, caller.actor))
 
-    async def stop(self, caller: Caller, row: RunRow, ask: wire.StopRun) -> None:
+    async def stop(self, caller: Caller, row: RunRow, ask: wire.run.StopRun) -> None:
         """Begin to stop a run. Raises `Refused` (`not_running`)."""
         await self.order(caller, row, m.StopRun(grace_s=ask.grace_sec))
 
-    async def retry(self, caller: Caller, row: RunRow, ask: wire.RetryRun) -> str:
+    async def retry(self, caller: Caller, row: RunRow, ask: wire.run.RetryRun) -> str:
         """The same id, or none: the run's next round. Another id: a new run of the old one's definition and parameters."""
         if ask.dag_run_id and ask.dag_run_id != row.alias and ask.dag_run_id != LATEST:
             if ask.step_name:
@@ -152,7 +152,7 @@ class Desk:
         number = self.node_of(graph, row, name)
         return graph, number, (await query.step_rows(self.engine.store, row.id)).get(number)
 
-    async def mark(self, caller: Caller, row: RunRow, name: str, ask: wire.MarkStatus) -> None:
+    async def mark(self, caller: Caller, row: RunRow, name: str, ask: wire.run.MarkStatus) -> None:
         """Edit a step of a run that does not run. Raises `Invalid` while it does, as Dagu 1.30 answers 400."""
         outcome = mark_of(ask.status)
         number = self.node_of(await self.views.graph(row), row, name)
@@ -161,14 +161,14 @@ class Desk:
         except Refused as error:
             raise Invalid(error.message, hint="stop the run, or wait until it has ended") from error
 
-    async def approve(self, caller: Caller, row: RunRow, name: str, ask: wire.ApproveStep) -> wire.Approved:
+    async def approve(self, caller: Caller, row: RunRow, name: str, ask: wire.run.ApproveStep) -> wire.run.Approved:
         await self._answer(caller, row, name, approve=True, answer=dict(ask.inputs))
         state = await self.engine.state(f"run:{row.id}", caller.scope)
-        return wire.Approved(row.alias, name, state is not None and not state.asking)
+        return wire.run.Approved(row.alias, name, state is not None and not state.asking)
 
-    async def reject(self, caller: Caller, row: RunRow, name: str, ask: wire.RejectStep) -> wire.Rejected:
+    async def reject(self, caller: Caller, row: RunRow, name: str, ask: wire.run.RejectStep) -> wire.run.Rejected:
         await self._answer(caller, row, name, approve=False, reason=ask.reason)
-        return wire.Rejected(row.alias, name)
+        return wire.run.Rejected(row.alias, name)
 
     async def _answer(self, caller: Caller, row: RunRow, name: str, **given: Any) -> None:
         number = self.node_of(await self.views.graph(row), row, name)

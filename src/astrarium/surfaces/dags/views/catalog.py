@@ -20,7 +20,7 @@ SORTS = ("name", "nextRun")
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-async def list_dags(catalog: Catalog, views: RunViews, scope: Scope, asked: Mapping[str, str]) -> wire.DagList:
+async def list_dags(catalog: Catalog, views: RunViews, scope: Scope, asked: Mapping[str, str]) -> wire.definition.DagList:
     """A page of the files. Raises `Invalid` for parameters that make no sense."""
     page = parse_page(asked, cap=PAGE_CAP)
     sort, order = check_sort(asked.get("sort") or "name", asked.get("order") or "asc")
@@ -37,14 +37,14 @@ async def list_dags(catalog: Catalog, views: RunViews, scope: Scope, asked: Mapp
     shown = entries[page.offset : page.offset + page.size]
     latest = await query.latest_runs(views.reader, scope, [entry.name for entry in shown])
     dags = [
-        wire.DagFile(
+        wire.definition.DagFile(
             entry.file_name, definition.entry_dag(entry),
             views.summary(latest[entry.name]) if entry.name in latest else no_summary(entry.name), False, entry.errors,
         )
         for entry in shown
     ]  # fmt: skip
     place = pages(page, len(entries))
-    return wire.DagList(dags, [], wire.Pagination(place.total, place.current, place.last, place.next, place.previous))
+    return wire.definition.DagList(dags, [], wire.shape.Pagination(place.total, place.current, place.last, place.next, place.previous))
 
 
 def check_sort(sort: str, order: str) -> tuple[str, str]:

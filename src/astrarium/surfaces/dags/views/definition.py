@@ -17,14 +17,14 @@ WORDS = {"wait": "hitl", "child": "subworkflow", "shell": ""}
 """Our step type → the executor's name where it differs."""
 
 
-def conditions(found: Iterable[Condition]) -> list[wire.Condition]:
-    return [wire.Condition(one.text, one.expected or "", one.negate) for one in found]
+def conditions(found: Iterable[Condition]) -> list[wire.step.Condition]:
+    return [wire.step.Condition(one.text, one.expected or "", one.negate) for one in found]
 
 
-def repeat_policy(policy: Repeat | None) -> wire.RepeatPolicy | None:
+def repeat_policy(policy: Repeat | None) -> wire.step.RepeatPolicy | None:
     if policy is None:
         return None
-    return wire.RepeatPolicy(
+    return wire.step.RepeatPolicy(
         repeat=policy.mode, interval=int(policy.interval_s), limit=policy.limit, backoff=policy.backoff,
         max_interval_sec=int(policy.max_interval_s), exit_code=list(policy.exit_codes),
         condition=conditions([policy.condition])[0] if policy.condition else None,
@@ -39,8 +39,8 @@ def depends_of(graph: Graph) -> list[list[str]]:
     return found
 
 
-def step(node: Node, depends: list[str], extras: dict[str, Any]) -> wire.Step:
-    made = wire.Step(
+def step(node: Node, depends: list[str], extras: dict[str, Any]) -> wire.step.Step:
+    made = wire.step.Step(
         node.name, id=node.id, description=node.description, dir=node.workdir, stdout=node.stdout, stderr=node.stderr,
         output=node.output.name if node.output else "", depends=depends, repeat_policy=repeat_policy(node.repeat),
         mail_on_error=bool(extras.get("mailOnError")), preconditions=conditions(node.when), timeout_sec=int(node.timeout_s),
@@ -51,61 +51,61 @@ def step(node: Node, depends: list[str], extras: dict[str, Any]) -> wire.Step:
         word = "parallel"
     if word:
         config = {name: value for name, value in node.params.items() if name not in ("name", "params", "parallel", "password")}
-        made.executor_config = wire.ExecutorConfig(word, config)
+        made.executor_config = wire.step.ExecutorConfig(word, config)
     return made
 
 
-def fill_shell(made: wire.Step, params: dict[str, Any]) -> None:
+def fill_shell(made: wire.step.Step, params: dict[str, Any]) -> None:
     made.script = params.get("script", "")
     commands = params.get("commands") or [params.get("command", "")]
-    made.commands = [wire.CommandEntry(command) for command in commands if command]
+    made.commands = [wire.step.CommandEntry(command) for command in commands if command]
 
 
-def fill_http(made: wire.Step, params: dict[str, Any]) -> None:
-    made.commands = [wire.CommandEntry(params.get("method", ""), [params.get("url", "")])]
+def fill_http(made: wire.step.Step, params: dict[str, Any]) -> None:
+    made.commands = [wire.step.CommandEntry(params.get("method", ""), [params.get("url", "")])]
     made.script = params.get("body", "")
 
 
-def fill_jq(made: wire.Step, params: dict[str, Any]) -> None:
-    made.commands = [wire.CommandEntry(params.get("filter", ""))]
+def fill_jq(made: wire.step.Step, params: dict[str, Any]) -> None:
+    made.commands = [wire.step.CommandEntry(params.get("filter", ""))]
     made.script = params.get("input", "")
 
 
-def fill_python(made: wire.Step, params: dict[str, Any]) -> None:
-    made.commands = [wire.CommandEntry(params.get("call", ""))]
+def fill_python(made: wire.step.Step, params: dict[str, Any]) -> None:
+    made.commands = [wire.step.CommandEntry(params.get("call", ""))]
 
 
-def fill_child(made: wire.Step, params: dict[str, Any]) -> None:
+def fill_child(made: wire.step.Step, params: dict[str, Any]) -> None:
     made.call, made.params = params.get("name", ""), params.get("params", "")
     parallel = params.get("parallel")
     if parallel:
         items = parallel["items"]
         texts = items if isinstance(items, str) else [parameters.as_text(item) for item in items]
-        made.parallel = wire.Parallel(texts, parallel.get("max_concurrent", 0))
+        made.parallel = wire.step.Parallel(texts, parallel.get("max_concurrent", 0))
 
 
-def fill_other(made: wire.Step, params: dict[str, Any]) -> None:
+def fill_other(made: wire.step.Step, params: dict[str, Any]) -> None:
     made.script = str(params.get("script", ""))
     commands = params.get("commands") or ([params["command"]] if params.get("command") else [])
-    made.commands = [wire.CommandEntry(str(command)) for command in commands]
+    made.commands = [wire.step.CommandEntry(str(command)) for command in commands]
 
 
 FILLS = {"shell": fill_shell, "http": fill_http, "jq": fill_jq, "python": fill_python, "child": fill_child}
 
 
-def steps(graph: Graph) -> list[wire.Step]:
+def steps(graph: Graph) -> list[wire.step.Step]:
     """Every node as a step, by position, handlers too."""
     extras = graph.meta.get("steps", {})
     return [step(node, names, extras.get(node.name, {})) for node, names in zip(graph.nodes, depends_of(graph), strict=True)]
 
 
-def dag(found: DagFile) -> wire.Dag:
-    return wire.Dag(**dag_fields(found))
+def dag(found: DagFile) -> wire.definition.Dag:
+    return wire.definition.Dag(**dag_fields(found))
 
 
-def unknown_dag(name: str) -> wire.Dag:
+def unknown_dag(name: str) -> wire.definition.Dag:
     """A DAG of which only the file name is known."""
-    return wire.Dag(name)
+    return wire.definition.Dag(name)
 
 
 def dag_fields(found: DagFile) -> dict[str, Any]:
@@ -117,15 +117,15 @@ def dag_fields(found: DagFile) -> dict[str, Any]:
         "params": param_texts(found.graph),
         "default_params": found.params_default,
         "tags": list(found.tags),
-        "schedule": [wire.Schedule(cron) for cron in found.schedule.start],
+        "schedule": [wire.definition.Schedule(cron) for cron in found.schedule.start],
         "queue": found.queue,
         "max_active_runs": found.max_active_runs,
         "run_config": run_config(config) if config else None,
     }
 
 
-def run_config(config: dict[str, Any]) -> wire.RunConfig:
-    return wire.RunConfig(bool(config.get("disableParamEdit")), bool(config.get("disableRunIdEdit")))
+def run_config(config: dict[str, Any]) -> wire.definition.RunConfig:
+    return wire.definition.RunConfig(bool(config.get("disableParamEdit")), bool(config.get("disableRunIdEdit")))
 
 
 def param_texts(graph: Graph) -> list[str]:
@@ -138,8 +138,8 @@ def param_texts(graph: Graph) -> list[str]:
         return []
 
 
-def details(found: DagFile) -> wire.DagDetails:
-    return wire.DagDetails(**dag_fields(found), **graph_fields(found.graph))
+def details(found: DagFile) -> wire.definition.DagDetails:
+    return wire.definition.DagDetails(**dag_fields(found), **graph_fields(found.graph))
 
 
 def graph_fields(graph: Graph) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def graph_fields(graph: Graph) -> dict[str, Any]:
     return {
         "env": [f"{name}={value}" for name, value in prepare.env] if prepare else [],
         "log_dir": graph.log_dir,
-        "handler_on": wire.Handlers(**by_phase) if by_phase else None,
+        "handler_on": wire.definition.Handlers(**by_phase) if by_phase else None,
         "steps": [one for node, one in zip(graph.nodes, shown, strict=True) if node.phase == "main"],
         "delay": int(graph.delay_s),
         "hist_retention_days": graph.meta.get("dag", {}).get("histRetentionDays", 0),
@@ -158,13 +158,13 @@ def graph_fields(graph: Graph) -> dict[str, Any]:
     }
 
 
-def local_dags(found: DagFile) -> list[wire.LocalDag]:
+def local_dags(found: DagFile) -> list[wire.definition.LocalDag]:
     """The later documents of the file."""
     return [
-        wire.LocalDag(name, [], wire.DagDetails(name, params=param_texts(graph), **graph_fields(graph)))
+        wire.definition.LocalDag(name, [], wire.definition.DagDetails(name, params=param_texts(graph), **graph_fields(graph)))
         for name, graph in found.locals.items()
     ]
 
 
-def entry_dag(entry: Entry) -> wire.Dag:
+def entry_dag(entry: Entry) -> wire.definition.Dag:
     return dag(entry.dag) if entry.dag is not None else unknown_dag(entry.stem)

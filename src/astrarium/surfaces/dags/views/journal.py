@@ -20,7 +20,7 @@ Tell = Callable[[Any, Sequence[str]], list[str]]
 """(event body, names of the nodes) → texts."""
 
 
-async def run_log(engine: Engine, row: RunRow, graph: Graph, window: Window) -> wire.Log:
+async def run_log(engine: Engine, row: RunRow, graph: Graph, window: Window) -> wire.run.Log:
     """What happened in the run, in the order it happened."""
     names = [node.name for node in graph.nodes]
     lines: list[str] = []

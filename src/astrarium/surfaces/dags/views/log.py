@@ -88,10 +88,10 @@ class RunFiles:
         return [try_file(folder, name, number, "err" if stream == "stderr" else "out") for number in range(1, step.tries + 1)]
 
 
-async def step_log(files: RunFiles, row: RunRow, graph: Graph, step: StepRow | None, stream: str, window: Window) -> wire.Log:
+async def step_log(files: RunFiles, row: RunRow, graph: Graph, step: StepRow | None, stream: str, window: Window) -> wire.run.Log:
     """Lines of one stream of a step; all its tries are one text. Empty for a step that never ran."""
     if step is None or not step.tries:
-        return wire.Log("", 0, 0, False)
+        return wire.run.Log("", 0, 0, False)
     node = graph.nodes[step.no]
     redirected = node.stdout if stream == "stdout" else node.stderr
     paths = files.try_files(row, step, stream)
@@ -101,13 +101,13 @@ async def step_log(files: RunFiles, row: RunRow, graph: Graph, step: StepRow | N
     return await asyncio.to_thread(lines_of, paths, window)
 
 
-def lines_of(paths: Sequence[Path], window: Window) -> wire.Log:
+def lines_of(paths: Sequence[Path], window: Window) -> wire.run.Log:
     try:
         wanted = {name: getattr(window, name) or None for name in WINDOW}
         page = read_lines(paths, **wanted)
     except OSError as error:
         raise NotFound(f"the log {paths[0]} cannot be read: {error.strerror or error}") from error
-    return wire.Log(page.content, page.line_count, page.total_lines, page.has_more, page.is_estimate)
+    return wire.run.Log(page.content, page.line_count, page.total_lines, page.has_more, page.is_estimate)
 
 
 async def redirected_file(row: RunRow, workdir: str, template: str) -> Path | None:
@@ -130,7 +130,7 @@ def home(text: str) -> str:
     return os.path.expanduser(text)
 
 
-def select(lines: Sequence[str], window: Window) -> wire.Log:
+def select(lines: Sequence[str], window: Window) -> wire.run.Log:
     """The lines asked for, by the rules of step logs."""
     total = len(lines)
     start = 0
@@ -142,4 +142,4 @@ def select(lines: Sequence[str], window: Window) -> wire.Log:
         start, count = max(0, (window.offset or 1) - 1), window.limit or LINES_DEFAULT
     chosen = lines[start : start + count]
     more = start + len(chosen) < total or (start > 0 and bool(window.tail))
-    return wire.Log("\n".join(chosen), len(chosen), total, more)
+    return wire.run.Log("\n".join(chosen), len(chosen), total, more)

@@ -62,13 +62,13 @@ def number(row: RunRow) -> int:
     return run_status(row.status, row.outcome, row.waiting, row.queue)
 
 
-def no_summary(name: str) -> wire.RunSummary:
+def no_summary(name: str) -> wire.run.RunSummary:
     """The summary of a DAG that never ran."""
-    return wire.RunSummary("", "", "", name, NOT_STARTED, RUN_LABELS[NOT_STARTED], "", "", "")
+    return wire.run.RunSummary("", "", "", name, NOT_STARTED, RUN_LABELS[NOT_STARTED], "", "", "")
 
 
-def no_details(name: str) -> wire.RunDetails:
-    return wire.RunDetails("", "", "", name, NOT_STARTED, RUN_LABELS[NOT_STARTED], "", "", "", nodes=[])
+def no_details(name: str) -> wire.run.RunDetails:
+    return wire.run.RunDetails("", "", "", name, NOT_STARTED, RUN_LABELS[NOT_STARTED], "", "", "", nodes=[])
 
 
 def summary_fields(row: RunRow, relatives: Relatives, logs: Path) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class RunViews:
     def __init__(self, engine: Engine, files: RunFiles) -> None:
         self._engine = engine
         self._files = files
-        self._steps: OrderedDict[str, list[wire.Step]] = OrderedDict()
+        self._steps: OrderedDict[str, list[wire.step.Step]] = OrderedDict()
 
     @property
     def reader(self) -> Store:
@@ -114,27 +114,27 @@ class RunViews:
         root, parent = await query.run_of(self.reader, row.root), await query.run_of(self.reader, row.parent_run)
         return Relatives((root.name, root.alias) if root else ("", ""), (parent.name, parent.alias) if parent else ("", ""))
 
-    def summary(self, row: RunRow) -> wire.RunSummary:
+    def summary(self, row: RunRow) -> wire.run.RunSummary:
         """The summary of a run that is nobody's child."""
-        return wire.RunSummary(**summary_fields(row, Relatives((row.name, row.alias)), self._files.run_log(row)))
+        return wire.run.RunSummary(**summary_fields(row, Relatives((row.name, row.alias)), self._files.run_log(row)))
 
-    async def details(self, row: RunRow, steps: Mapping[int, StepRow] | None = None) -> wire.RunDetails:
+    async def details(self, row: RunRow, steps: Mapping[int, StepRow] | None = None) -> wire.run.RunDetails:
         graph = await self.graph(row)
         found = steps if steps is not None else await query.step_rows(self.reader, row.id)
-        subs: dict[int, list[wire.SubRun]] = {}
+        subs: dict[int, list[wire.run.SubRun]] = {}
         if any(node.kind == "child" for node in graph.nodes):
             for no, alias, params in await query.child_ids(self.reader, row.id):
-                subs.setdefault(no, []).append(wire.SubRun(alias, params))
+                subs.setdefault(no, []).append(wire.run.SubRun(alias, params))
         relatives = await self.relatives(row)
         if len(graph.nodes) > NODES_AT_ONCE:  # a large run must not hold up the others
             return await asyncio.to_thread(self._details, row, graph, found, subs, relatives)
         return self._details(row, graph, found, subs, relatives)
 
     def _details(
-        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.SubRun]], relatives: Relatives
-    ) -> wire.RunDetails:
-        by_phase: dict[str, wire.Node] = {}
-        main: list[wire.Node] = []
+        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.run.SubRun]], relatives: Relatives
+    ) -> wire.run.RunDetails:
+        by_phase: dict[str, wire.run.Node] = {}
+        main: list[wire.run.Node] = []
         for node, shown in zip(graph.nodes, self._nodes(row, graph, steps, subs), strict=True):
             if node.phase in ("main", "init", "on_wait"):
                 if node.phase == "main" or shown.status != NOT_STARTED:
@@ -143,15 +143,15 @@ class RunViews:
                 by_phase["on_exit" if node.phase == "exit" else node.phase] = shown
         fields = summary_fields(row, relatives, self._files.run_log(row))
         fields |= {field: by_phase.get(field) for field in HANDLERS}
-        return wire.RunDetails(**fields, nodes=main, preconditions=run_conditions(graph, row))
+        return wire.run.RunDetails(**fields, nodes=main, preconditions=run_conditions(graph, row))
 
     def _nodes(
-        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.SubRun]]
-    ) -> list[wire.Node]:
+        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.run.SubRun]]
+    ) -> list[wire.run.Node]:
         shown = self._shown_steps(row.graph, graph)
         return [self._node(row, graph, no, shown[no], steps.get(no), subs.get(no, [])) for no in range(len(graph.nodes))]
 
-    def _shown_steps(self, key: str, graph: Graph) -> list[wire.Step]:
+    def _shown_steps(self, key: str, graph: Graph) -> list[wire.step.Step]:
         """The steps of a graph, which never changes, so they are made once."""
         if key not in self._steps:
             self._steps[key] = definition.steps(graph)
@@ -160,15 +160,15 @@ class RunViews:
         return self._steps[key]
 
     def _node(
-        self, row: RunRow, graph: Graph, no: int, step: wire.Step, found: StepRow | None, subs: list[wire.SubRun]
-    ) -> wire.Node:
+        self, row: RunRow, graph: Graph, no: int, step: wire.step.Step, found: StepRow | None, subs: list[wire.run.SubRun]
+    ) -> wire.run.Node:
         if found is None:
-            return wire.Node(step, "", "", UNSET, UNSET, NOT_STARTED, NODE_LABELS[NOT_STARTED], 0, 0)
+            return wire.run.Node(step, "", "", UNSET, UNSET, NOT_STARTED, NODE_LABELS[NOT_STARTED], 0, 0)
         policy = graph.nodes[no].tolerate
         marked = bool(found.tolerated and policy is not None and policy.mark_success)
         status = node_status(found.status, found.outcome, partial=bool(found.partial), marked=marked)
         out, err = self._files.step_logs(row, found) if found.tries else ("", "")
-        node = wire.Node(
+        node = wire.run.Node(
             step, out, err, shown_time(found.started_at, UNSET), shown_time(found.ended_at, UNSET), status, NODE_LABELS[status],
             found.retries, found.passes, subs, found.error,
         )  # fmt: skip
@@ -176,28 +176,28 @@ class RunViews:
             show_answers(node, msgspec.json.decode(found.answers))
         return node
 
-    async def outputs(self, row: RunRow) -> wire.Outputs:
+    async def outputs(self, row: RunRow) -> wire.run.Outputs:
         resolved = resolved_of(row)
-        metadata = wire.OutputsMetadata(
+        metadata = wire.run.OutputsMetadata(
             row.name, row.alias, str(row.round), RUN_LABELS[number(row)], shown_time(row.ended_at), shown_params(row, resolved)
         )
-        return wire.Outputs(metadata, msgspec.json.decode(row.outputs))
+        return wire.run.Outputs(metadata, msgspec.json.decode(row.outputs))
 
-    async def sub_runs(self, row: RunRow) -> wire.SubRuns:
-        return wire.SubRuns([sub_run(child) for child in await query.children(self.reader, row.id)])
+    async def sub_runs(self, row: RunRow) -> wire.run.SubRuns:
+        return wire.run.SubRuns([sub_run(child) for child in await query.children(self.reader, row.id)])
 
-    async def history(self, rows: Sequence[RunRow]) -> wire.DagHistory:
+    async def history(self, rows: Sequence[RunRow]) -> wire.definition.DagHistory:
         """Runs with a grid: one line per step name ever seen in them, handlers last (Dagu 1.30)."""
         steps = await query.step_rows_of(self.reader, [row.id for row in rows])
         shown = [await self.details(row, steps[row.id]) for row in rows]
         statuses = [{node.step.name: node.status for node in run.nodes} for run in shown]
         names = sorted({name for known in statuses for name in known})
-        grid = [wire.GridItem(name, [known.get(name, NOT_STARTED) for known in statuses]) for name in names]
+        grid = [wire.definition.GridItem(name, [known.get(name, NOT_STARTED) for known in statuses]) for name in names]
         for field, label in HANDLERS.items():
-            found: list[wire.Node | None] = [getattr(run, field) for run in shown]
+            found: list[wire.run.Node | None] = [getattr(run, field) for run in shown]
             if any(found):
-                grid.append(wire.GridItem(label, [node.status if node else NOT_STARTED for node in found]))
-        return wire.DagHistory(shown, grid)
+                grid.append(wire.definition.GridItem(label, [node.status if node else NOT_STARTED for node in found]))
+        return wire.definition.DagHistory(shown, grid)
 
     async def spec(self, row: RunRow) -> str | None:
         """The text the run was compiled from; a local sub-DAG's is its file's, which is its parent's."""
@@ -210,7 +210,7 @@ class RunViews:
         return None
 
 
-def run_conditions(graph: Graph, row: RunRow) -> list[wire.Condition]:
+def run_conditions(graph: Graph, row: RunRow) -> list[wire.step.Condition]:
     found = definition.conditions(graph.prepare.when) if graph.prepare else []
     unmet = resolved_of(row).unmet
     for condition in found:
@@ -218,7 +218,7 @@ def run_conditions(graph: Graph, row: RunRow) -> list[wire.Condition]:
     return found
 
 
-def show_answers(node: wire.Node, answers: Sequence[Mapping[str, Any]]) -> None:
+def show_answers(node: wire.run.Node, answers: Sequence[Mapping[str, Any]]) -> None:
     """The last approval or refusal."""
     for given in answers:
         if given["approve"]:
@@ -229,7 +229,7 @@ def show_answers(node: wire.Node, answers: Sequence[Mapping[str, Any]]) -> None:
             node.rejection_reason = given.get("reason", "")
 
 
-def sub_run(row: RunRow) -> wire.SubRunDetail:
+def sub_run(row: RunRow) -> wire.run.SubRunDetail:
     shown = number(row)
     finished = shown_time(row.ended_at) if row.status == "ended" else ""
-    return wire.SubRunDetail(row.alias, shown, RUN_LABELS[shown], shown_time(row.began_at), row.params, finished)
+    return wire.run.SubRunDetail(row.alias, shown, RUN_LABELS[shown], shown_time(row.began_at), row.params, finished)

@@ -1,0 +1,60 @@
+"""Steps and conditions as the DAG API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .shape import Wire
+
+
+class Condition(Wire):
+    condition: str
+    expected: str = ""
+    negate: bool = False
+    error: str = ""
+
+
+class CommandEntry(Wire):
+    command: str
+    args: list[str] = []
+
+
+class Parallel(Wire):
+    items: str | list[str]
+    max_concurrent: int = 0
+
+
+class RepeatPolicy(Wire):
+    repeat: str = ""
+    interval: int = 0
+    limit: int = 0
+    backoff: float = 0.0
+    max_interval_sec: int = 0
+    condition: Condition | None = None
+    exit_code: list[int] = []
+
+
+class ExecutorConfig(Wire):
+    type: str = ""
+    config: dict[str, Any] = {}
+
+
+class Step(Wire):
+    name: str
+    id: str = ""
+    description: str = ""
+    dir: str = ""
+    commands: list[CommandEntry] = []
+    script: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    output: str = ""
+    call: str = ""
+    params: str = ""
+    parallel: Parallel | None = None
+    depends: list[str] = []
+    repeat_policy: RepeatPolicy | None = None
+    mail_on_error: bool = False
+    preconditions: list[Condition] = []
+    timeout_sec: int = 0
+    executor_config: ExecutorConfig | None = None
