@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from . import idle, latency, noop, postgres, restart, shell
+from . import history, idle, latency, live, noop, postgres, queue, restart, schedule, shell
 from .report import HEAD, Figure, line, machine
 
 FAMILIES: dict[str, Callable[[Path, bool], list[Figure]]] = {
@@ -25,7 +25,11 @@ FAMILIES: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "postgres": postgres.measure,
     "shell": shell.measure,
     "latency": latency.measure,
+    "queue": queue.measure,
+    "live": live.measure,
     "restart": restart.measure,
+    "schedule": schedule.measure,
+    "history": history.measure,
     "idle": idle.measure,
 }
 RESULTS = Path(__file__).parent / "results"

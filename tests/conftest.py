@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import PrivatePostgres, find_programs
+from tests.sshd import PrivateSshd, find_sshd
 
 ROOT = Path(__file__).parent.parent
 RATCHET = ROOT / "tests" / "ratchet.json"
-SERVICES = frozenset({"postgres", "net", "shared"})
+SERVICES = frozenset({"postgres", "prometheus", "net", "sshd", "shared"})
 """What a test may `require`. `shared`: example files that are not part of the project."""
 
 COUNTED = pytest.StashKey[Counter[str]]()
@@ -109,6 +110,20 @@ def postgres_server(require: Require) -> Iterator[PrivatePostgres]:
 def postgres_url(postgres_server: PrivatePostgres) -> str:
     """The URL of the server's maintenance database."""
     return postgres_server.url()
+
+
+@pytest.fixture(scope="session")
+def sshd(require: Require) -> Iterator[PrivateSshd]:
+    """An SSH server of this test process."""
+    program = find_sshd()
+    require("sshd", program is not None, "no OpenSSH server (sshd, ssh-keygen) in PATH or /usr/sbin")
+    assert program
+    server = PrivateSshd(program)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -104,3 +104,12 @@ def test_settings_load_without_heavy_libraries() -> None:
     code = "import sys, astrarium.config; print({'pydantic', 'fastapi', 'sqlalchemy', 'asyncio'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("url", "shown"), [
+    ("postgresql://me:s3c:r/e@t@db:5432/runs", "postgresql://me:…@db:5432/runs"),
+    ("postgresql://me@db/runs?password=s3cret&sslmode=require", "postgresql://me@db/runs?password=…&sslmode=require"),
+    ("postgresql://me@db:5432/runs", "postgresql://me@db:5432/runs"),
+])  # fmt: skip
+def test_a_password_in_a_database_url_is_not_shown(tmp_path: Path, url: str, shown: str) -> None:
+    assert Settings(data_dir=tmp_path, database_url=url).shown("database_url") == shown

@@ -9,10 +9,13 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import platformdirs
@@ -49,6 +52,11 @@ class RemoteNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     token: str = ""
     verify_tls: bool = True
 
+    def __repr__(self) -> str:
+        """Without what signs us in."""
+        known = "token" if self.token else f"user {self.username!r}" if self.username else "nobody"
+        return f"{self.url} (signed in as {known}{'' if self.verify_tls else ', TLS not verified'})"
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a server, a worker or a command of the CLI works by. Made by `load_settings`; tests may make one directly."""
@@ -61,12 +69,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str = ""
     public_url: str = ""
     time_zone: str = ""
+    auth: Literal["none", "builtin"] = "none"
+    auth_token: str = ""
+    auth_username: str = ""
+    auth_password: str = ""
+    admin_username: str = "admin"
+    admin_password: str = ""
+    master_key: str = ""
+    session_s: int = 86_400
     queues: dict[str, int] = {}
     remote_nodes: dict[str, RemoteNode] = {}
     write_dags: bool = True
     run_dags: bool = True
     keep_days: int = 30
     keep_runs: int = 0
+    notice_tries: int = 8
+    notice_retry_s: float = 30.0
+    egress_allow: str = ""
+    metrics: Literal["private", "public"] = "private"
     max_processes: int = msgspec.field(default_factory=_processes)
     max_python_workers: int = msgspec.field(default_factory=_cores)
     drain_timeout_s: float = 10.0
@@ -97,9 +117,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Where the value of `name` came from: `--flag`, a variable's name, a file's path, or `default`."""
         return self.sources.get(name, "default")
 
+    def shown(self, name: str) -> Any:
+        """The value as people may see it: of a secret only whether there is one."""
+        value = getattr(self, name)
+        if name in SECRET and isinstance(value, str) and value:
+            return _PASSWORD_IN_URL.sub(r"\1\2…", value) if name == "database_url" else "(set)"
+        return value
+
 
 MEANINGS: dict[str, str] = {
-    "host": "Address the server listens on. Only loopback addresses, because there is no authentication yet.",
+    "host": "Address the server listens on. Others than loopback ones need a way to sign in (`auth`, or `auth_token`).",
     "port": "TCP port the server listens on; 0 takes any free one.",
     "data_dir": "Folder of the database, blobs, logs and the server's own files.",
     "dags_dir": "Folder of the DAG files; empty means `dags` in the data folder.",
@@ -107,12 +134,27 @@ MEANINGS: dict[str, str] = {
     "database_url": "`postgresql://…` to keep everything in PostgreSQL; empty means an embedded SQLite file in the data folder.",
     "public_url": "Address under which clients reach the server, used in links; empty means the address listened on.",
     "time_zone": "Time zone of schedules that name none, e.g. `Europe/Paris`; empty means the machine's.",
+    "auth": "Who may call: `none` = everybody who reaches the (loopback) address is the owner; `builtin` = users with passwords, and "
+    "API keys.",
+    "auth_token": "A token that acts as admin, whatever `auth` says; with one, no request is answered without a credential.",
+    "auth_username": "User name of HTTP basic authentication, which acts as admin; needs `auth_password`.",
+    "auth_password": "Password of HTTP basic authentication.",
+    "admin_username": "Name of the first user, made when there is none and `admin_password` is set.",
+    "admin_password": "Password of the first user.",
+    "master_key": "Secret the server's own keys derive from, at least 32 characters; several servers on one database need the same. "
+    "Older ones follow after commas. Empty means `keys/master.key` in the data folder, made at the first start.",
+    "session_s": "Seconds a sign-in lasts.",
     "queues": "Global queues and how many of their runs may be active at once, e.g. `{heavy = 4}`.",
     "remote_nodes": "Other servers that requests with `remoteNode=NAME` are passed on to: `{NAME = {url = …, token = …}}`.",
     "write_dags": "Whether DAG files may be changed through the API.",
     "run_dags": "Whether runs may be started, stopped and changed through the API.",
     "keep_days": "Days ended runs are kept, with their logs, where the DAG says nothing; negative = for ever.",
     "keep_runs": "Newest ended runs of each DAG that are kept, where the DAG says nothing; 0 = no limit by number.",
+    "notice_tries": "How often the delivery of a mail or webhook about a run is tried.",
+    "notice_retry_s": "Seconds between the first two tries of a delivery; each further wait is twice as long.",
+    "egress_allow": "Addresses inside your network that webhooks may reach all the same: host names, addresses and networks, each "
+    "with or without a port, separated by commas, e.g. `hooks.internal:8443, 10.1.0.0/16`.",
+    "metrics": "Who may read `/metrics`: `private` = callers who may read runs, of their own workspace; `public` = everybody.",
     "max_processes": "Most child processes alive at once.",
     "max_python_workers": "Most warm Python worker processes.",
     "drain_timeout_s": "Seconds running steps may take to finish when the server is told to stop; then they are signalled.",
@@ -149,8 +191,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_python_workers": (1, 10_000),
     "drain_timeout_s": (0, 86_400),
     "lease_s": (1, 3_600),
+    "session_s": (60, 31_536_000),
     "keep_days": (-1, 36_500),
     "keep_runs": (0, 1_000_000_000),
+    "notice_tries": (1, 100),
+    "notice_retry_s": (0.01, 86_400),
     "log_max_bytes": (4 * KIB, 1 << 50),
     "body_max_bytes": (KIB, 1 << 40),
     "page_max": (1, 100_000),
@@ -163,6 +208,25 @@ RANGES: dict[str, tuple[float, float]] = {
     "snapshot_bytes": (KIB, 1 << 30),
     "hot_runs": (1, 100_000_000),
 }
+
+SECRET = frozenset(("remote_nodes", "auth_token", "auth_password", "admin_password", "master_key", "database_url"))
+"""Settings whose values may hold credentials and are not repeated in a complaint."""
+_PASSWORD_IN_URL = re.compile(r"(://[^/?#@:]*:).*(?=@)|([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
+"""What stands before the last `@` is hidden: a password may hold any sign, quoted or not."""
+
+DAGU_VARIABLES = {
+    "DAGU_AUTHTOKEN": "auth_token", "DAGU_BASICAUTH_USERNAME": "auth_username", "DAGU_BASICAUTH_PASSWORD": "auth_password",
+    "DAGU_AUTH_MODE": "auth", "DAGU_AUTH_TOKEN": "auth_token", "DAGU_AUTH_BASIC_USERNAME": "auth_username",
+    "DAGU_AUTH_BASIC_PASSWORD": "auth_password", "DAGU_AUTH_ADMIN_USERNAME": "admin_username",
+    "DAGU_AUTH_ADMIN_PASSWORD": "admin_password",
+}  # fmt: skip
+"""Variables of Dagu 1.x that are read as well, so that a server that had a sign-in keeps it; ours win, later lines win over earlier."""
+
+
+def is_own(variable: str) -> bool:
+    """Whether a variable of the environment belongs to this server, which may be told its own secrets so: no run is given it."""
+    return variable.startswith((PREFIX, "DAGU_AUTH", "DAGU_BASICAUTH"))
+
 
 _TYPES: dict[str, Any] = {name: kind for name, kind in get_type_hints(Settings).items() if name in MEANINGS}
 
@@ -202,13 +266,14 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], cwd: Path) -
     if env.get("ASTRARIUM_CONFIG") and not user.is_file():
         raise Invalid(f"ASTRARIUM_CONFIG names {user}, which is not a file", code="bad_settings")
     files = [_from_file(user, problems), _from_file(cwd / FILE_NAME, problems)]
-    for layer in [*files, _from_env(env, cwd, problems), _from_flags(flags, cwd, problems)]:
+    for layer in [*files, _from_dagu(env, cwd), _from_env(env, cwd, problems), _from_flags(flags, cwd, problems)]:
         for name, (raw, source, base) in layer.items():
             try:
                 values[name] = _value(name, raw, base)
                 sources[name] = source
             except ValueError as error:
-                problems.append(Problem(f"{name} = {raw!r}: {error}", path=name, file=source))
+                shown = "…" if name in SECRET else repr(raw)
+                problems.append(Problem(f"{name} = {shown}: {error}", path=name, file=source))
     problems += _check(values, sources)
     if problems:
         raise Invalid("the settings are wrong", problems, code="bad_settings", hint="`astrarium config` lists every setting")
@@ -241,6 +306,10 @@ def _from_env(env: Mapping[str, str], cwd: Path, problems: list[Problem]) -> _La
         if _known(name, variable, problems, spelling=lambda near: PREFIX + near.upper()):
             layer[name] = (raw, variable, cwd)
     return layer
+
+
+def _from_dagu(env: Mapping[str, str], cwd: Path) -> _Layer:
+    return {name: (env[variable], variable, cwd) for variable, name in DAGU_VARIABLES.items() if env.get(variable)}
 
 
 def _from_flags(flags: Mapping[str, Any], cwd: Path, problems: list[Problem]) -> _Layer:
@@ -307,15 +376,7 @@ def _check(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[Pr
         value = values.get(name)
         if value is not None and not low <= value <= high:
             yield Problem(f"{name} = {value:,} is out of range: {low:,} to {high:,}", path=name, file=sources[name])
-    host = values.get("host")
-    if host is not None and not is_loopback(host):
-        yield Problem(
-            f"host = {host!r} is not a loopback address, and this version has no authentication: whoever reaches the port "
-            "could run commands on this machine",
-            path="host",
-            file=sources["host"],
-            hint="listen on 127.0.0.1 and reach it through an SSH tunnel or an authenticating proxy on the same machine",
-        )
+    yield from _check_sign_in(values, sources)
     url = values.get("database_url")
     if url and not url.startswith(("postgresql://", "postgres://")):
         yield Problem(
@@ -324,9 +385,60 @@ def _check(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[Pr
             file=sources["database_url"],
             hint="leave it empty for the embedded SQLite file in the data folder",
         )
+    zone = values.get("time_zone")
+    if zone and not is_zone(zone):
+        hint = "write a name like Europe/Paris or UTC; empty means the machine's"
+        yield Problem(f"time_zone = {zone!r} is no known time zone", path="time_zone", file=sources["time_zone"], hint=hint)
     public = values.get("public_url")
     if public and not public.startswith(("http://", "https://")):
         yield Problem("public_url must begin with http:// or https://", path="public_url", file=sources["public_url"])
+    for queue, limit in (values.get("queues") or {}).items():
+        if limit < 0:
+            hint = "a number from 1 on; 0 means no limit"
+            yield Problem(f"queue {queue!r} cannot have the limit {limit}", path="queues", file=sources["queues"], hint=hint)
+    if values.get("remote_nodes"):
+        yield from _check_nodes(values["remote_nodes"], sources["remote_nodes"])
+
+
+def _check_sign_in(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[Problem]:
+    host = values.get("host")
+    closed = values.get("auth", "none") != "none" or values.get("auth_token") or values.get("auth_username")
+    if host is not None and not is_loopback(host) and not closed:
+        yield Problem(
+            f"host = {host!r} is not a loopback address, and there is no authentication (auth = none): whoever reaches the port "
+            "could run commands on this machine",
+            path="host",
+            file=sources["host"],
+            hint="add --auth builtin and make a user with `astrarium admin create`, or listen on 127.0.0.1 and reach it through "
+            "an SSH tunnel or an authenticating proxy on the same machine",
+        )
+    for one, other in (("auth_username", "auth_password"), ("auth_password", "auth_username")):
+        if values.get(one) and not values.get(other):
+            yield Problem(f"{one} is set, {other} is not", path=other, file=sources[one], hint="HTTP basic needs both")
+
+
+def _check_nodes(nodes: Mapping[str, RemoteNode], source: str) -> Iterator[Problem]:
+    for name, node in nodes.items():
+        try:
+            parts = urlsplit(node.url)
+        except ValueError:
+            parts = urlsplit("")
+        if not name or name == "local":
+            yield Problem(f"a remote node cannot be called {name!r}", path="remote_nodes", file=source)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            yield Problem(f"remote node {name!r}: url must begin with http:// or https://", path="remote_nodes", file=source)
+        elif parts.username or parts.password:
+            hint = "give username and password, or token, beside url"
+            yield Problem(f"remote node {name!r}: url must not hold a credential", path="remote_nodes", file=source, hint=hint)
+
+
+def is_zone(name: str) -> bool:
+    """Whether a time zone of this name is known."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -65,11 +65,30 @@ class NotFound(AstrariumError):
     code = "not_found"
 
 
+class Gone(NotFound):
+    """It was there, and is no longer kept."""
+
+    status = 410
+    code = "gone"
+
+
 class Unauthenticated(AstrariumError):
-    """A credential is missing or not valid."""
+    """A credential is missing or not valid. `challenge` tells which are taken (the header `WWW-Authenticate`)."""
 
     status = 401
     code = "unauthorized"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        hint: str = "",
+        details: dict[str, Any] | None = None,
+        challenge: str = 'Bearer realm="astrarium"',
+    ) -> None:
+        super().__init__(message, code=code, hint=hint, details=details)
+        self.challenge = challenge
 
 
 class Forbidden(AstrariumError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hmac
 import os
 import secrets
 import signal
@@ -31,14 +30,23 @@ from .kernel.machine import Registry
 from .surfaces.dags import problem
 from .surfaces.dags.room import CLOCK_PLACE, CLOCK_PLACES, Room
 from .surfaces.dags.routes import table
+from .surfaces.dags.work.count import Meter
+from .surfaces.dags.work.live.follow import Live
+from .surfaces.dags.work.sample import sampling
+from .surfaces.operation import Gate
+from .surfaces.tenancy.identity import is_open
+from .surfaces.tenancy.room import Tenancy
 from .web import app as web
-from .web.caller import LOCAL_OWNER, Authenticate, Caller, authenticate_local
 from .web.problems import Shapes
+from .web.remote import Remote
+from .web.stream import Streams
 from .worker import Worker, load_steps
 
 SERVER_FILE = "server.json"
 GZIP_MIN_BYTES = 4096
 BACKLOG = 2048
+RECORDED = frozenset(("dags:write",))
+"""Capabilities whose use is recorded by the gate: files have no log of their own."""
 CLOSE_CONNECTIONS_S = 2
 """How long answers under way may take when the server stops."""
 
@@ -65,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = web.create_app(
         version=__version__, shapes=shapes, body_max_bytes=settings.body_max_bytes, lifespan=lifespan,
-        hosts=hosts_of(settings), gzip_min_bytes=GZIP_MIN_BYTES,
+        hosts=hosts_of(settings), any_name=not is_open(settings), gzip_min_bytes=GZIP_MIN_BYTES,
     )  # fmt: skip
     table.mount(app)
     framework_document = app.openapi
@@ -99,13 +107,28 @@ async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]
     room, registry = Room(settings, load_steps()), Registry()
     room.register(registry)
     worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places={CLOCK_PLACE: CLOCK_PLACES})
+    remote = Remote(settings.remote_nodes, problem.PREFIX)
     try:
-        app.state.worker = worker
-        app.state.dags = await room.open(worker.engine)
-        yield
+        app.state.settings, app.state.worker, app.state.remote = settings, worker, remote
+        opening = Tenancy.open(settings, worker.engine, registry, getattr(app.state, "local_token", ""))
+        with contextlib.closing(await opening) as tenancy:
+            app.state.tenancy, app.state.authenticate = tenancy, tenancy.identity.authenticate
+            app.state.gate = Gate(tenancy.identity.denied, tenancy.identity.acted, RECORDED, withheld_by(settings))
+            app.state.dags, app.state.retention = await room.open(worker.engine), room.retention
+            app.state.streams, app.state.meter = Streams(), Meter(worker.engine)
+            app.state.live = live = Live(worker.engine, app.state.dags.files, settings.log_max_bytes)
+            async with sampling(settings.data_dir) as app.state.samples, contextlib.aclosing(live):
+                yield
     finally:
+        await remote.close()
         await room.close()
         await worker.close()
+
+
+def withheld_by(settings: Settings) -> dict[str, str]:
+    """Capability → the setting that takes it from everybody (Dagu 1.30: `permissions`)."""
+    withheld = {} if settings.write_dags else {"dags:write": "write_dags"}
+    return withheld if settings.run_dags else withheld | {"runs:start": "run_dags", "runs:change": "run_dags"}
 
 
 def make_data_folder(folder: Path) -> None:
@@ -135,14 +158,14 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         app = create_app(settings)
         token = secrets.token_urlsafe(32)
-        app.state.authenticate = authenticate_with(token)
+        app.state.local_token = token
         url = settings.public_url or address_of(listener)
         async with app.router.lifespan_context(app):
             config = uvicorn.Config(
                 app, lifespan="off", access_log=False, log_config=None, server_header=False, http="httptools", ws="none",
                 backlog=BACKLOG, timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
             )  # fmt: skip
-            server = QuietServer(config)
+            server = QuietServer(config, app.state.streams)
             worker: Worker = app.state.worker
             with on_signals(server, worker), server_file(settings.data_dir, ServerFile(address_of(listener), os.getpid(), token)):
                 ready(url)
@@ -153,7 +176,16 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
 
 class QuietServer(uvicorn.Server):
-    """Leaves the signals to us: the framework's own way ends the process by the signal, never with code 0."""
+    """Leaves the signals to us: the framework's own way ends the process by the signal, never with code 0. Ends `streams` first when
+    it stops: they would hold it up for as long as answers may take."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self.streams = streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.streams.close()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -225,13 +257,3 @@ def server_file(folder: Path, told: ServerFile) -> Iterator[None]:
             if msgspec.json.decode(path.read_bytes(), type=ServerFile).pid == told.pid:
                 path.unlink()
 
-
-def authenticate_with(token: str) -> Authenticate:
-    """Callers without a credential, and those who show the token of `server.json`, are the local owner."""
-
-    async def authenticate(credential: str) -> Caller:
-        if credential and hmac.compare_digest(credential.encode(), token.encode()):
-            return LOCAL_OWNER
-        return await authenticate_local(credential)
-
-    return authenticate

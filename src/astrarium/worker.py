@@ -26,7 +26,8 @@ from .kernel.clock import SystemClock
 from .kernel.engine import Engine
 from .kernel.machine import Registry
 from .kernel.ports import Fenced, Store
-from .runs.ports import Caller, Definitions, Executor, Step
+from .kernel.record.entry import EntryMachine
+from .runs.ports import SECRETS_GROUP, Caller, Definitions, Executor, Step
 from .runs.run import RunMachine
 from .runs.state import decode_definition
 from .runs.work.job import run_jobs
@@ -39,6 +40,7 @@ log = logging.getLogger("astrarium.worker")
 STEPS_GROUP = "astrarium.steps"
 EXECUTORS_GROUP = "astrarium.executors"
 CALLERS_GROUP = "astrarium.callers"
+LEFTOVERS_GROUP = "astrarium.leftovers"
 STOP_GRACE_S = 5.0
 RECOVER_AGAIN_S = 1.0
 INLINE_BELOW_S = 0.002
@@ -145,6 +147,7 @@ class Worker:
         registry = registry if registry is not None else Registry()
         registry.add_machine(RunMachine())
         registry.add_machine(AuditLog())
+        registry.add_machine(EntryMachine())
         registry.add_thing("graph", decode_definition)
         store = open_store(settings, registry)
         worker = cls(settings, registry, store)
@@ -167,7 +170,8 @@ class Worker:
         self.caller = load_plugin(CALLERS_GROUP, "python")(self.executor, settings.max_python_workers)
         self.shop = Workshop(
             self.engine, self.steps, self.executor, self.caller, settings.data_dir, definitions,
-            max_log_bytes=settings.log_max_bytes, default_shell=settings.default_shell,
+            max_log_bytes=settings.log_max_bytes, default_shell=settings.default_shell, egress_allow=settings.egress_allow,
+            secrets={entry.name: entry.load() for entry in entry_points(group=SECRETS_GROUP)},
         )  # fmt: skip
         for kind in run_jobs(self.shop):
             self.registry.add_kind(kind)
@@ -186,8 +190,10 @@ class Worker:
         """Processes of this host's dead workers end before their steps are judged."""
         ended = [row[0] for row in await self.store.read("SELECT id FROM workers WHERE ended > 0")]
         count = await asyncio.to_thread(local.recover, ended, spawned)
+        for entry in entry_points(group=LEFTOVERS_GROUP):
+            count += await asyncio.to_thread(entry.load(), ended, spawned)
         if count:
-            log.warning("killed %d processes a dead server left running", count)
+            log.warning("killed %d processes and containers a dead server left running", count)
 
     async def _recover(self) -> None:
         """Take over what dead workers left, in the background: the first of their steps begin while the rest is still being read."""
@@ -223,6 +229,7 @@ class Worker:
             self.shop.stop_all("server_stop", STOP_GRACE_S)
             await self.engine.jobs.drain(STOP_GRACE_S + 2)
         await end_task(self._beat)
+        await self.shop.keep.close_all()
         await self.caller.close(1.0)
         await self.executor.close(1.0)
         await self.engine.close()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from astrarium.errors import Bug, Conflict, Forbidden, Held, Invalid, NotFound, Refused, TooMuch
 from astrarium.kernel.machine import Known, Machine
-from astrarium.kernel.types import Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table
+from astrarium.kernel.types import Count, Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table
 
 contract = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 ANSWERS = (Refused, Invalid, NotFound, Forbidden, Conflict, Held, TooMuch)
@@ -95,6 +95,8 @@ class Life:
                 follow.append(SlotGranted(effect.name, 1))
             elif isinstance(effect, SlotFree):
                 self.slots.pop(effect.name, None)
+            elif isinstance(effect, Count):
+                assert effect.name and effect.amount > 0, f"{effect} counts nothing"
             else:
                 raise AssertionError(f"{effect} is no effect")
 

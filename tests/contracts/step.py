@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import msgspec
 from astrarium.errors import NotFound
 from astrarium.plugins.executors.local import LocalExecutor
 from astrarium.plugins.executors.python_pool import PythonPool
-from astrarium.runs.ports import Exit, ProcessSpec, PythonCall, Result, Step
+from astrarium.runs.ports import Exit, Kept, ProcessSpec, PythonCall, Result, Step, Stoppable
+from astrarium.runs.work.keep import Keep
 from astrarium.spec.graph import Graph, Node
+from astrarium.web.egress import Egress
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 DEADLINE_S = 20.0
@@ -42,9 +44,16 @@ class FakeTry:
         self.executor = LocalExecutor()
         self.pool = PythonPool(self.executor, 1)
         self.stopping = asyncio.Event()
+        self.egress = Egress("127.0.0.1")
         self.variables: dict[str, str] = {}
         self.graphs: dict[str, Graph] = {}
         self.ran: list[tuple[str, ...]] = []
+        self.running: list[Stoppable] = []
+        self.kept = Keep()
+        self.worker = "worker-1"
+        self.stdout_alone: Path | None = None
+        self.notes = folder / "spawned"
+        self.declared_env: Mapping[str, str] = {}
 
     async def expand(self, text: str) -> str:
         return self.expand_command(text)
@@ -54,6 +63,19 @@ class FakeTry:
 
     def expand_script(self, text: str) -> str:
         return self.expand_command(text)
+
+    def expand_elsewhere(self, text: str, *, script: bool = False) -> str:
+        return self.expand_command(text)
+
+    async def watch(self, running: Stoppable) -> Exit:
+        self.running.append(running)
+        try:
+            return await running.wait()
+        finally:
+            self.running.remove(running)
+
+    async def keep(self, key: str, make: Callable[[], Awaitable[Kept]]) -> Kept:
+        return await self.kept.find(self.run_id, key, make)
 
     async def run_process(self, argv: tuple[str, ...], *, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Exit:
         self.ran.append(argv)
@@ -92,7 +114,14 @@ class FakeTry:
     def err(self) -> str:
         return self.stderr.read_text() if self.stderr.exists() else ""
 
+    async def stop(self, signal: int = 15, grace_s: float = 5.0) -> None:
+        """Stop the try as a run's stop does: what it watches is told."""
+        self.stopping.set()
+        for running in list(self.running):
+            await running.stop(signal, grace_s)
+
     async def close(self) -> None:
+        await self.kept.close_all()
         await self.pool.close(0)
         await self.executor.close(0)
 

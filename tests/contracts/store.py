@@ -12,6 +12,7 @@ import pytest
 
 from astrarium.errors import Bug, Unavailable
 from astrarium.kernel.ports import (
+    COUNTERS,
     JOBS,
     KERNEL_TABLES,
     RECEIPTS,
@@ -112,6 +113,16 @@ class StoreContract:
         return await start()
 
     # -- rows ---------------------------------------------------------------------------------------------------------
+
+    async def test_rows_that_count_add_up(self, store: Store) -> None:
+        """Within a batch and over batches; what does not add stays as it was first put."""
+        for since, amounts in ((10, (1, 2)), (20, (4,))):
+            batch = Batch()
+            for amount in amounts:
+                batch.put(COUNTERS, ("ws", "runs", "b", "good", since, amount))
+                batch.put(COUNTERS, ("ws", "runs", "a", "good", since, 1))
+            await store.write(batch, "w1")
+        assert await store.read("SELECT subject, since, amount FROM counters ORDER BY subject") == [("a", 10, 3), ("b", 10, 7)]
 
     @pytest.mark.parametrize(
         "row",

@@ -10,7 +10,7 @@ from astrarium.runs.ports import Step
 
 from .step import StepContract
 
-BUILT_IN = {"shell", "python", "http", "jq", "child", "wait", "noop"}
+BUILT_IN = {"shell", "python", "http", "jq", "child", "wait", "noop", "ssh", "mail", "archive", "docker"}
 REGISTERED = {entry.name: entry for entry in entry_points(group="astrarium.steps")}
 
 

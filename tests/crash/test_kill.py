@@ -19,7 +19,7 @@ import pytest
 from astrarium.kernel.audit import AuditLog
 from astrarium.kernel.machine import Registry
 from astrarium.kernel.memory import Memory
-from astrarium.kernel.things import Things
+from astrarium.kernel.record.things import Things
 from astrarium.kernel.types import Scope
 from astrarium.runs.row import RUNS, STEPS, all_rows
 from astrarium.runs.run import RunMachine

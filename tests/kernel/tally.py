@@ -73,6 +73,7 @@ class Take(msgspec.Struct, frozen=True, tag=True):
     limit: int = 1
     priority: int = 0
     hold_s: float = 0.0
+    over: bool = False
 
 
 class Free(msgspec.Struct, frozen=True, tag=True):
@@ -226,7 +227,7 @@ class Tally(Machine[Sum]):
             case Forgone(id):
                 yield JobDone(f"{state.stream}/{id}")
             case Took(order, until):
-                yield SlotAsk(order.name, order.limit, order.priority, until)
+                yield SlotAsk(order.name, order.limit, order.priority, until, order.over)
             case Freed(name):
                 yield SlotFree(name)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from astrarium.kernel.clock import HandClock
-from tests.kernel.tally import Free, Room, Take, open_room
+from astrarium.kernel.ports import Batch
+from astrarium.kernel.slots import Slot
+from astrarium.kernel.types import SlotAsk
+from tests.kernel.tally import WS, Free, Room, Take, open_room
 
 
 async def held(room: Room, *names: str) -> list[str]:
@@ -119,3 +122,66 @@ async def test_slots_of_workspaces_are_apart(room: Room) -> None:
     await room.tell("b", Take("s"), scope=Scope("other", "local"))
     state = await room.engine.state("tally:b", Scope("other", "local"))
     assert state is not None and "s" in state.held
+
+
+async def test_the_newest_limit_holds_for_those_in_line(room: Room) -> None:
+    for name in "abcd":
+        await room.tell(name, Take("s", limit=1))
+    assert await held(room, *"abcd") == ["a"]
+    await room.tell("e", Take("s", limit=3))
+    await settled(room)
+    assert await held(room, *"abcde") == ["a", "b", "c"]
+    await room.tell("f", Take("s", limit=2))
+    await room.tell("a", Free("s"))
+    await settled(room)
+    assert await held(room, *"abcdef") == ["b", "c"], "those beyond a lower limit stay, nobody follows them"
+    await room.tell("b", Free("s"))
+    await settled(room)
+    assert await held(room, *"cdef") == ["c", "d"]
+
+
+async def test_a_limit_may_be_set_without_an_ask(tmp_path: Path, clock: HandClock) -> None:
+    async with open_room(tmp_path, clock=clock) as room:
+        for name in "abcd":
+            await room.tell(name, Take("s", limit=1))
+        await room.engine.limit_slot(WS, "s", 2)
+        await settled(room)
+        assert await held(room, *"abcd") == ["a", "b"]
+        await room.engine.limit_slot(WS, "nobody", 7)
+        assert await room.count("slots", "name = 'nobody'") == 0
+    async with open_room(tmp_path, worker="w2", clock=clock) as room:
+        await room.tell("a", Free("s"))
+        await settled(room)
+        assert await held(room, *"bcd") == ["b", "c"], "the limit was forgotten"
+        for name in "bcd":
+            await room.tell(name, Free("s"))
+        await settled(room)
+        assert await room.count("slots") == 0
+
+
+async def test_an_ask_over_the_limit_takes_a_place_and_changes_nothing_for_others(room: Room) -> None:
+    for name in "ab":
+        await room.tell(name, Take("s", limit=1))
+    await room.tell("c", Take("s", limit=5, over=True))
+    assert await held(room, *"abc") == ["a", "c"]
+    await room.tell("a", Free("s"))
+    await settled(room)
+    assert await held(room, *"bc") == ["c"]
+    await room.tell("c", Free("s"))
+    await settled(room)
+    assert await held(room, *"bc") == ["b"]
+
+
+def test_who_leaves_a_long_line_costs_nothing_later() -> None:
+    slot, batch = Slot("ws", "s"), Batch()
+    for no in range(10_000):
+        slot.ask(f"h{no}", SlotAsk("s"), no, batch)
+    for no in range(1, 10_000):
+        if no % 100:
+            slot.free(f"h{no}", batch)
+    assert len(slot.waiting) == 99
+    assert len(slot.line) <= 2 * 99 + 64, "the line keeps those who left"
+    order = ["h0"]
+    for _ in range(99):
+        order += [place.holder for place in slot.free(order[-1], batch)]
+    assert order == [f"h{no}" for no in range(0, 10_000, 100)]

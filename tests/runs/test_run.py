@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from astrarium.kernel.types import SlotGranted, Table
 from astrarium.runs import message as m
 from astrarium.runs.ports import Ask, Child, StepOutcome
-from astrarium.runs.routing.port import RunOutcome
+from astrarium.runs.routing.depends import DependsRouter
+from astrarium.runs.routing.port import Ended, RunOutcome
 from astrarium.runs.row import STEPS, all_rows
 from astrarium.runs.run import RunMachine
 from astrarium.runs.state import Definition, RunState
@@ -61,6 +62,23 @@ def starts(draw: Any) -> m.StartRun:
     )  # fmt: skip
 
 
+def past(draw: Any, start: m.StartRun, run: str, life: Life) -> m.ImportRun:
+    """A run that was lived elsewhere: any outcome of any step."""
+    definition: Definition = life.things[GRAPH]
+    if definition.graph.router != "depends":
+        return m.ImportRun(start, "failed", 1, 2, 3)
+    steps = tuple(
+        m.Inherited(no, no, draw(st.sampled_from(OUTCOMES)), try_no=1, retries=draw(st.integers(0, 2)), started_at=2, ended_at=3)
+        for no in range(len(definition.nodes))
+        if draw(st.booleans())
+    )
+    outcome = draw(st.sampled_from(RUN_OUTCOMES))
+    router = DependsRouter()
+    memo = router.past(definition.plan, [Ended(step.node, step.no, step.outcome) for step in steps], outcome, "imported")
+    resolved = draw(st.none() | st.just(m.Resolved()))
+    return m.ImportRun(start, outcome, 1, 2, 3, reason="imported", steps=steps, memo=router.dump(memo), resolved=resolved)
+
+
 class TestContract(MachineContract):
     machine: ClassVar[RunMachine] = RunMachine()
 
@@ -79,7 +97,10 @@ class TestContract(MachineContract):
         state: RunState = life.state
         if state.status == "new":
             start = starts(draw)
-            return start if draw(st.booleans()) else m.ForkRun(start, "other", 1, -1, prepare=draw(st.booleans()))
+            kind = draw(st.integers(0, 5))
+            if kind == 0:
+                return past(draw, start, state.run, life)
+            return start if kind < 4 else m.ForkRun(start, "other", 1, -1, prepare=draw(st.booleans()))
         makers = [self.try_, self.try_, self.try_, self.from_outside, self.about_children, self.about_asks, self.odd]
         return draw(st.sampled_from(makers))(draw, state)
 
@@ -133,7 +154,8 @@ class TestContract(MachineContract):
         )
         mark = m.MarkStep(draw(st.integers(-1, 6)), draw(st.none() | st.sampled_from(OUTCOMES)))
         due = m.TimeOutRun(draw(st.integers(1, 3)))
-        return draw(st.sampled_from((stop, reopen, reopen, mark, due, m.PauseRun(), m.ResumeRun(), m.ResumeRun())))
+        rename = m.RenameRun(draw(st.sampled_from(("other", state.name))))
+        return draw(st.sampled_from((stop, reopen, reopen, mark, due, rename, m.PauseRun(), m.ResumeRun(), m.ResumeRun())))
 
     def about_children(self, draw: Any, state: RunState) -> Any:
         no = self.steps(draw, state, "parent")

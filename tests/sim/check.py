@@ -11,7 +11,7 @@ import msgspec
 
 from astrarium.errors import Unavailable
 from astrarium.kernel.memory import Memory
-from astrarium.kernel.things import Things
+from astrarium.kernel.record.things import Things
 from astrarium.runs.message import EVENTS, StepDelayed, StepEnded, StepStarted
 from astrarium.runs.row import RUNS, STEPS, all_rows
 from astrarium.runs.run import RunMachine
@@ -221,19 +221,31 @@ def check_positions(world: World) -> None:
 
 
 def check_slots(world: World, states: dict[str, RunState]) -> None:
-    """Slots hold only what live runs hold, and no more than their limits."""
+    """Slots hold only what live runs hold, no more than their limits, and nobody waits while there is room."""
+    from tests.sim.world import STEADY
+
     held: Counter[str] = Counter()
+    line: Counter[str] = Counter()
+    limits: dict[str, int] = {}
     there = set()
-    for name, holder, place in world.disk.rows("SELECT name, holder, state FROM slots"):
+    for name, holder, place in world.disk.rows("SELECT name, holder, state FROM slots ORDER BY name, holder"):
+        limits.setdefault(name, int(place.partition(":")[2]))  # the row of a changed limit comes first
+        if not holder:
+            continue
         state = states[holder.partition(":")[2]]
-        kind, _, limit = place.partition(":")
+        kind = place.partition(":")[0]
         there.add((name, holder))
         if not name.startswith("run-id/") and state.status == "ended":
             fail(world, f"{holder} ended and is still {kind} in {name}")
-        if kind == "held":
-            held[name] += 1
-            if 0 < int(limit) < held[name]:
-                fail(world, f"{name} has {held[name]} holders, {limit} are allowed")
+        (held if kind == "held" else line)[name] += 1
+    for name, limit in limits.items():
+        steady = not name.startswith("queue/") or name == f"queue/{STEADY}"
+        if steady and 0 < limit < held[name]:
+            fail(world, f"{name} has {held[name]} holders, {limit} are allowed")
+        if line[name] and not 0 < limit <= held[name]:
+            fail(world, f"{name} has {held[name]} of {limit} holders, and {line[name]} wait")
+        if not held[name] + line[name]:
+            fail(world, f"{name} is empty and its limit is still noted")
     for run, state in states.items():
         if state.status != "ended" and (f"active/dags/{state.name}", f"run:{run}") not in there:
             fail(world, f"{run} is {state.status} and does not count as active")

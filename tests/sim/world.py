@@ -25,6 +25,8 @@ from tests.sim.step import Broken, Effect, hash_of
 SCOPE = Scope("main", "local")
 COMMANDS = ("start", "stop", "pause", "resume", "reopen", "mark", "answer", "time")
 FAULTS = ("refused", "doubtful", "death", "lease", "duplicate", "restart")
+STEADY = "q1"
+"""The queue that is never longer than its limit."""
 LEAST_RUNS = 50
 LEAST_FAULTS = 3
 QUIET_TURNS = 300
@@ -177,26 +179,37 @@ class World:
     def _order(self, kind: str, name: str) -> Any:
         random = self.random
         if kind == "stop":
-            return StopRun(mode=random.choice(("signal", "signal", "cooperative")), grace_s=random.choice((None, 0.0)))
+            mode, grace_s = random.choice(("signal", "signal", "cooperative")), random.choice((None, 0.0))
+            return StopRun(mode=mode, grace_s=grace_s, if_queued=random.random() < 0.3)
         if kind == "pause":
             return PauseRun()
         if kind == "resume":
             return ResumeRun()
         node = random.randrange(len(self.graphs[name].nodes))
         if kind == "reopen":
-            queued = random.random() < 0.2
-            return ReopenRun(random.choice((None, None, node)), "q1" if queued else "", 2 if queued else 0)
+            queue, limit, at_once = self._queue(0.2)
+            return ReopenRun(random.choice((None, None, node)), queue, limit, at_once)
         return MarkStep(node, random.choice((None, "succeeded", "failed")))
+
+    def _queue(self, share: float) -> tuple[str, int, bool]:
+        """A queue to go through, for this share of the orders: one whose limit never changes and which nobody passes by, or one with
+        a new limit each time and people who do not wait."""
+        random = self.random
+        if random.random() >= share:
+            return "", 0, False
+        if random.random() < 0.5:
+            return STEADY, 2, False
+        return "q2", random.choice((0, 1, 1, 2, 3)), random.random() < 0.3
 
     def _start(self, key: str, by: Actor) -> tuple[str, Command, Sequence[tuple[str, bytes]]]:
         random = self.random
         name = random.choice(sorted(self.graphs))
         self.started += 1
-        queued = random.random() < 0.25
+        queue, limit, at_once = self._queue(0.35)
         alias = f"a{self.started}"
         body = StartRun(
             hash_of(self.graphs[name]), name, "dags", alias, chosen=random.random() < 0.5,
-            max_active=random.choice((0, 0, 0, 8)), queue="q1" if queued else "", queue_limit=2 if queued else 0,
+            max_active=random.choice((0, 0, 0, 8)), queue=queue, queue_limit=limit, at_once=at_once,
             priority=random.randrange(3),
         )  # fmt: skip
         run = f"run:{self.seed:08x}-{self.started:06}"

@@ -120,16 +120,16 @@ def test_graph_and_map_form_have_only_explicit_dependencies():
             {"prompt": "Go?", "input": ["T"], "required": ["T"]},
         ),
         ("type: noop", "noop", {}),
-        ("container: {image: alpine}\ncommand: ls", "docker", {"commands": ["ls"], "container": {"image": "alpine"}}),
+        ("container: {image: alpine}\ncommand: ls", "docker", {"commands": ["ls"], "image": "alpine"}),
         (
             "executor: {type: ssh, config: {user: me, host: box}}\ncommand: up",
             "ssh",
-            {"config": {"user": "me", "host": "box"}, "commands": ["up"]},
+            {"user": "me", "host": "box", "port": "22", "commands": ["up"]},
         ),
         (
-            "type: mail\nconfig: {to: a@example.org, subject: s}",
+            "type: mail\nconfig: {from: b, to: a@example.org, subject: s}",
             "mail",
-            {"config": {"to": "a@example.org", "subject": "s"}},
+            {"from": "b", "to": ["a@example.org"], "subject": "s"},
         ),
     ],
 )
@@ -289,7 +289,7 @@ def test_installed_step_types_are_accepted():
         ("", "empty"),
         ("steps: []\n---\nsteps: []", "needs a `name`"),
         ("steps: []\n---\nname: a\nsteps: [{call: a}]", "calls itself in a circle"),
-        ("params: {a: {b: 1}}\nsteps: []", "plain texts or numbers"),
+        ("params: [[1]]\nsteps: []", "is text or a map"),
         ("secrets: [{name: A}]\nsteps: []", "lacks the key `provider`"),
     ],
 )

@@ -251,3 +251,33 @@ async def test_the_clock_of_leases_is_handed_in(tmp_path: Path) -> None:
     await store.enlist("w1", "host", 1, "boot", 2.5)
     assert await store.read("SELECT started_at, lease_until FROM workers") == [(5_000_000, 7_500_000)]
     await store.close()
+
+
+async def test_the_space_of_removed_rows_goes_back_to_the_disk(path: Path, store: SqliteStore) -> None:
+    for start in range(20):
+        await store.write(batch_of("run:1", start, 200_000), "w1")
+    gone = Batch()
+    for start in range(20):
+        gone.drop(THINGS, f"{start}")
+    await store.write(gone, "w1")
+    turns = 1
+    while await store.compact():
+        turns += 1
+    assert turns > 1, "in short turns"
+    assert not await store.compact()
+    await store.close()
+    assert path.stat().st_size < 500_000
+
+
+async def test_a_file_of_an_older_version_is_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    sqlite3.connect(path).executescript("PRAGMA auto_vacuum = NONE; CREATE TABLE t (x); DROP TABLE t").connection.close()
+    store = SqliteStore(path, tables=KERNEL_TABLES)
+    await store.open()
+    await store.enlist("w1", "host", 1, "boot", 30.0)
+    await store.write(batch_of("run:1", 0, 100_000), "w1")
+    gone = Batch()
+    gone.drop(THINGS, "0")
+    await store.write(gone, "w1")
+    assert not await store.compact()
+    await store.close()

@@ -29,14 +29,18 @@ ACTOR = Actor("user", "cli")
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
-    """A worker of our own on the data folder. Raises `Unavailable` when another process has it, or it cannot be written."""
+async def open_worker(settings: Settings, *, idle: bool = False) -> AsyncIterator[Worker]:
+    """A worker of our own on the data folder; an `idle` one takes orders and carries none out. Raises `Unavailable` when another
+    process has the folder, or it cannot be written."""
     room, registry = Room(settings, load_steps()), Registry()
     room.register(registry)
-    worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places={CLOCK_PLACE: 0})
+    closed = ("process", "python", CLOCK_PLACE) if idle else (CLOCK_PLACE,)
+    places = dict.fromkeys(closed, 0)
+    worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places=places)
     await room.open(worker.engine)
     try:
         yield worker
+        await room.finish()
     finally:
         await room.close()
         await worker.close()

@@ -39,7 +39,7 @@ def config(
     if name and name not in MEANINGS:
         raise Invalid(f"there is no setting `{name}`", hint=f"settings: {', '.join(MEANINGS)}", code="usage")
     settings = settings_of(data_dir=data_dir, dags_dir=dags_dir, database_url=database_url)
-    rows = [(key, _shown(getattr(settings, key)), settings.source_of(key)) for key in MEANINGS if name in ("", key)]
+    rows = [(key, _shown(settings.shown(key)), settings.source_of(key)) for key in MEANINGS if name in ("", key)]
     if as_json:
         print_json([{"name": key, "value": value, "source": source, "meaning": MEANINGS[key]} for key, value, source in rows])
     else:

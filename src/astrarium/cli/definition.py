@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..config import Settings
 from ..errors import Invalid, NotFound, Problem
+from ..surfaces.dags import catalog
 from ..surfaces.dags.catalog import Catalog, Compiled, strip_suffix
 
 NOT_VALID = "{} is not a valid DAG"
@@ -19,7 +20,7 @@ def installed_kinds() -> frozenset[str]:
 
 def open_catalog(settings: Settings) -> Catalog:
     """The DAG folder."""
-    return Catalog(settings.dags_dir, max_bytes=settings.max_yaml_bytes, known_kinds=installed_kinds())
+    return catalog.open_catalog(settings, installed_kinds())
 
 
 def find_file(name: str, settings: Settings) -> Path:
@@ -51,11 +52,12 @@ def _wrong(path: Path, what: str, hint: str = "") -> Invalid:
     return Invalid(NOT_VALID.format(path), [Problem(what, file=str(path), hint=hint)])
 
 
-def compile_file(path: Path, settings: Settings) -> tuple[str, Compiled]:
-    """(text, what it compiles to). Raises `Invalid` with every problem, each with file, line and column."""
+def compile_file(path: Path, settings: Settings, *, strict: bool = False) -> tuple[str, Compiled]:
+    """(text, what it compiles to); `strict` as in `Catalog.compile`. Raises `Invalid` with every problem, each with file, line
+    and column."""
     text = read_text(path, settings.max_yaml_bytes)
-    catalog = open_catalog(settings)
+    folder, name = path.absolute().parent, strip_suffix(path.name)
     try:
-        return text, catalog.compile(text, strip_suffix(path.name), file=str(path), base_dir=path.absolute().parent)
+        return text, open_catalog(settings).compile(text, name, file=str(path), base_dir=folder, strict=strict)
     except Invalid as error:
         raise Invalid(NOT_VALID.format(path), error.problems or [Problem(error.message, file=str(path))]) from error

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from ..errors import Unavailable
 from ..runs.work.workshop import step_file
 from ..store.log import run_folder, try_files
 from .source import Source
@@ -18,15 +19,36 @@ LOOK_EVERY_S = 0.1
 SHARE = 5
 """A look at a large run takes long: it may take one part in so many of the time."""
 
+ALONE_LOOKS = 10
+"""A run that nobody has driven for so many looks is given up: a server that is started anew at once goes on with it."""
 PREVIEW_LINES = 5
 PREVIEW_BYTES = 4096
 Wait = Callable[[float, float], Awaitable[None]]
 """Waits until something may have changed: at least, and at most so many seconds."""
 
 
+class Watch:
+    """The pauses of following a run that another process drives. Raises `Unavailable` once none does any more."""
+
+    def __init__(self, source: Source, run: RunView) -> None:
+        self._source = source
+        self._run = run
+        self._alone = 0
+
+    async def __call__(self, least_s: float, most_s: float) -> None:
+        await asyncio.sleep(most_s)
+        self._alone = 0 if await self._source.is_worked_on() else self._alone + 1
+        if self._alone > ALONE_LOOKS:  # its last words have been read by now
+            raise Unavailable(
+                f"the server ended before run {self._run.id} of {self._run.name} did",
+                hint="the run goes on when the server is started again; `astrarium status` shows how it stands",
+            )
+
+
 async def follow(source: Source, run: RunView, logs: Path, show: Show, wait: Wait | None = None) -> RunView:
-    """Show the run until it has ended, and return it as it then is."""
+    """Show the run until it has ended, and return it as it then is. Without a `wait` another process drives it, see `Watch`."""
     preview: Preview = {}
+    wait = wait or Watch(source, run)
     while True:
         began = time.monotonic()
         run = await source.details(run)
@@ -36,8 +58,7 @@ async def follow(source: Source, run: RunView, logs: Path, show: Show, wait: Wai
             return run
         show.update(run, preview)
         least_s = (time.monotonic() - began) * SHARE
-        pause = max(LOOK_EVERY_S, least_s)
-        await (wait(least_s, pause) if wait else asyncio.sleep(pause))
+        await wait(least_s, max(LOOK_EVERY_S, least_s))
 
 
 def _add_preview(run: RunView, logs: Path, preview: Preview) -> None:

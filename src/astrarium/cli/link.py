@@ -15,20 +15,21 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from ..config import Settings
-from ..errors import AstrariumError, Conflict, Invalid, NotFound, Unavailable, Upstream
+from ..errors import AstrariumError, Conflict, Forbidden, Invalid, NotFound, Unavailable, Upstream
 
 SERVER_FILE = "server.json"
 API = "/api/v2"
 ANSWER_S = 30.0
 CONNECT_S = 2.0
-ERRORS: dict[int, type[AstrariumError]] = {400: Invalid, 404: NotFound, 409: Conflict, 503: Unavailable}
+ERRORS: dict[int, type[AstrariumError]] = {400: Invalid, 403: Forbidden, 404: NotFound, 409: Conflict, 503: Unavailable}
 
 
 class Server(msgspec.Struct, frozen=True):
-    """What `server.json` says."""
+    """What `server.json` says. Who can read its `token` is the owner, on a server with sign-in too."""
 
     url: str
     pid: int
+    token: str = ""
 
 
 def live_server(settings: Settings) -> Server | None:
@@ -59,6 +60,8 @@ def ask(server: Server, method: str, path: str, body: Any = None) -> Any:
     address = urlsplit(server.url)
     connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port or 80, timeout=ANSWER_S)
     headers = {"Accept": "application/json"}
+    if server.token:
+        headers["Authorization"] = f"Bearer {server.token}"
     data = None
     if body is not None:
         data, headers["Content-Type"] = msgspec.json.encode(body), "application/json"

@@ -13,7 +13,7 @@ import typer
 from ..config import Settings
 from ..errors import Invalid, NotFound
 from ..store.log import LINES_MAX, read_from, read_lines
-from .follow import LOOK_EVERY_S, log_files
+from .follow import LOOK_EVERY_S, Watch, log_files
 from .option import AsJson, DatabaseUrl, DataDir, RunReference, examples, new_app, print_json, settings_of
 from .source import Source, open_source
 from .view import RunView, StepView
@@ -174,7 +174,7 @@ def tail_offset(path: Path, lines: int) -> int:
 
 async def _follow(source: Source, run: RunView, root: Path, name: str, streams: list[str], tail: int) -> None:
     """Print what is there, then what comes, until the run has ended."""
-    printer = Printer(bool(name), run)
+    printer, wait = Printer(bool(name), run), Watch(source, run)
     offsets: dict[Path, int] = {}
     first = True
     while True:
@@ -193,5 +193,5 @@ async def _follow(source: Source, run: RunView, root: Path, name: str, streams: 
         if ended:
             return
         first = False
-        await asyncio.sleep(LOOK_EVERY_S)
+        await wait(0.0, LOOK_EVERY_S)
         run = await source.details(run, depth=0)

@@ -19,6 +19,11 @@ from ..errors import AstrariumError, Invalid
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": (".run", "run a DAG file to its end; needs no server"),
+    "start": (".run", "the same as `run`"),
+    "exec": (".exec", "run one command as a run of its own"),
+    "dry": (".dry", "show what a run of a DAG would do"),
+    "enqueue": (".enqueue", "put a run into its queue"),
+    "dequeue": (".dequeue", "take a waiting run out of its queue"),
     "validate": (".validate", "check DAG files and tell everything that is wrong with them"),
     "server": (".server", "serve the HTTP API and run what it is asked to"),
     "dags": (".dags", "list the DAGs of the DAG folder"),
@@ -27,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": (".logs", "print what the steps of a run wrote"),
     "stop": (".stop", "stop a run"),
     "retry": (".retry", "run again what went wrong in a run"),
+    "restart": (".restart", "stop a DAG's run and start it anew"),
+    "cleanup": (".cleanup", "remove old runs of a DAG, with their logs"),
+    "admin": (".admin", "make the first user, rotate the server's key"),
+    "import": (".takeover", "take over DAGs and history of a Dagu installation"),
+    "history": (".history", "take over only the history of a Dagu installation"),
     "openapi": (".openapi", "print the description of the HTTP API"),
     "config": (".config", "show every setting and where its value comes from"),
     "version": (".version", "print the version"),

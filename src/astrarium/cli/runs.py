@@ -10,13 +10,13 @@ import typer
 from ..config import Settings
 from ..errors import Invalid
 from .option import AsJson, DatabaseUrl, DataDir, examples, new_app, print_json, settings_of
-from .screen import show_rows
+from .screen import at_terminal, show_rows
 from .source import open_source
 from .tree import now
 from .view import RunView, as_document, duration, local_time
 
 APP = new_app()
-COLUMNS = ("id", "name", "status", "started", "took", "params")
+COLUMNS = ("id", "name", "status", "started", "took", "params", "waiting")
 STATUSES = (
     "queued", "running", "waiting", "pausing", "paused", "stopping", "succeeded", "partial", "failed", "broken", "cancelled",
     "rejected",
@@ -43,7 +43,7 @@ def runs(
 ) -> int:
     """List runs, newest first.
 
-    To a pipe: id, name, status, start, duration, parameters, separated by tabs.
+    To a pipe: id, name, status, start, duration, parameters, what it waits for, separated by tabs.
     """
     wrong = [word for word in status or () if word not in STATUSES]
     if wrong:
@@ -55,15 +55,19 @@ def runs(
         return 0
     at = now()
     rows = [
-        (run.id, run.name, run.status, local_time(run.started_at or run.created_at), _took(run, at), run.params) for run in found
+        (run.id, run.name, run.status, local_time(run.started_at or run.created_at), _took(run, at), run.params, run.waiting_for)
+        for run in found
     ]
-    show_rows(COLUMNS, rows, "no runs; `astrarium run FILE` makes one")
+    shown = len(COLUMNS) if not at_terminal() or any(run.waiting_for for run in found) else -1  # nobody waits: no empty column
+    show_rows(COLUMNS[:shown], [row[:shown] for row in rows], "no runs; `astrarium run FILE` makes one")
     return 0
 
 
 async def _find(settings: Settings, name: str, statuses: list[str], limit: int, children: bool) -> list[RunView]:
     async with open_source(settings) as source:
-        return await source.runs(name, statuses, limit, children)
+        found = await source.runs(name, statuses, limit, children)
+        await source.explain(found)
+        return found
 
 
 def _took(run: RunView, at: int) -> str:

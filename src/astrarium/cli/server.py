@@ -17,16 +17,18 @@ EXAMPLES = examples(
     "astrarium server --port 8000 --dags-dir ./dags",
     "astrarium server --data-dir /var/lib/astrarium --drain-timeout 60",
     "astrarium server --database-url postgresql://astrarium@db/astrarium",
+    "astrarium server --auth builtin --host 0.0.0.0",
 )
 
 
 @APP.command(epilog=EXAMPLES)
 def server(
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; loopback only.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; others than loopback need --auth.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = None,
     data_dir: DataDir = None,
     dags_dir: DagsDir = None,
     database_url: DatabaseUrl = None,
+    auth: Annotated[str | None, typer.Option("--auth", metavar="none|builtin", help="Who may call; see docs/guide/access.md.")] = None,
     drain_timeout: Annotated[
         float | None, typer.Option("--drain-timeout", metavar="SECONDS", help="Time for running steps to finish on TERM.")
     ] = None,
@@ -45,6 +47,7 @@ def server(
         data_dir=data_dir,
         dags_dir=dags_dir,
         database_url=database_url,
+        auth=auth,
         drain_timeout_s=drain_timeout,
     )
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from ..config import Settings
 from ..errors import Invalid, NotFound, Unavailable
 from ..spec.graph import Graph, decode_graph
 from ..store.sqlite import open_reader
+from .link import is_alive
 from .view import RunView, StepView, lay_out, step_word
 
 Read = Callable[[str, Sequence[Any]], Awaitable[list[tuple[Any, ...]]]]
@@ -28,20 +30,28 @@ RUN_COLUMNS = (
 STEP_COLUMNS = (
     "node, status, outcome, partial, no, tolerated, tries, passes, exit_code, error, output, started_at, ended_at, round"
 )
+WAITING = frozenset({"queued", "waiting"})
 KEPT = frozenset({"succeeded", "skipped", "partial"})
 """Steps a retry does not run again."""
 
 
-class Source:
-    """Runs as a store keeps them. `read` is the store's own reading."""
+LEASED = "SELECT count(*) FROM workers WHERE ended = 0 AND lease_until > (extract(epoch from clock_timestamp()) * 1000000)::bigint"
+"""Live workers of a shared store, by its clock; that of an embedded one lives as long as its process."""
+SHOWN = "surface <> 'notices'"
+"""Deliveries of notices are runs too, which nobody asked for by name."""
 
-    def __init__(self, read: Read) -> None:
+
+class Source:
+    """Runs as a store keeps them. `read` is the store's own reading; several servers may write to a `shared` one."""
+
+    def __init__(self, read: Read, *, shared: bool = False) -> None:
         self._read = read
+        self._shared = shared
         self._graphs: dict[str, Graph] = {}
 
     async def runs(self, name: str = "", statuses: Sequence[str] = (), limit: int = 50, children: bool = False) -> list[RunView]:
         """Runs, newest first, without their steps. `name` is a part of the DAG's name."""
-        where, args = ["1 = 1"] if children else ["parent_run = ''"], []
+        where, args = [SHOWN] if children else [SHOWN, "parent_run = ''"], []
         if name:
             where.append("lower(name) LIKE ? ESCAPE '\\'")
             args.append("%" + _literal(name.lower()) + "%")
@@ -54,7 +64,7 @@ class Source:
 
     async def newest(self) -> dict[str, RunView]:
         """The newest run of each DAG, by the DAG's name."""
-        newest = "SELECT max(id) FROM runs WHERE parent_run = '' GROUP BY name"  # ids grow with time
+        newest = f"SELECT max(id) FROM runs WHERE {SHOWN} AND parent_run = '' GROUP BY name"  # ids grow with time
         sql = f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({newest})"
         return {row[1]: _run(row) for row in await self._read(sql, ())}
 
@@ -62,7 +72,7 @@ class Source:
         """The run a person means: `latest`, an id, the name of a DAG (its newest run), or the beginning of an id.
 
         Raises `NotFound`, or `Invalid` when several ids begin so."""
-        newest = f"SELECT {RUN_COLUMNS} FROM runs WHERE {{}} ORDER BY created_at DESC, id DESC LIMIT 5"
+        newest = f"SELECT {RUN_COLUMNS} FROM runs WHERE {SHOWN} AND ({{}}) ORDER BY created_at DESC, id DESC LIMIT 5"
         if reference == LATEST:
             rows = await self._read(newest.format("parent_run = ''"), ())
         else:
@@ -77,6 +87,13 @@ class Source:
         if not rows:
             raise NotFound(f"there is no run `{reference}`", hint="`astrarium runs` lists them")
         return _run(rows[0])
+
+    async def is_worked_on(self) -> bool:
+        """Whether any process carries runs of this store on. One of another machine is believed to, without a lease that ends."""
+        if self._shared:
+            return bool((await self._read(LEASED, ()))[0][0])
+        rows = await self._read("SELECT host, pid FROM workers WHERE ended = 0", ())
+        return any(host != socket.gethostname() or is_alive(pid) for host, pid in rows)
 
     async def details(self, run: RunView, depth: int = 1) -> RunView:
         """The run as it is now, with its steps and, down to `depth`, the runs under them."""
@@ -95,6 +112,14 @@ class Source:
         if depth > 0 and any(step.kind == "child" for step in run.steps):
             await self._add_children(run, by_no, depth)
         return run
+
+    async def explain(self, runs: Sequence[RunView]) -> None:
+        """Say of each of these runs that waits what it waits for."""
+        waiting = {run.key: run for run in runs if run.status in WAITING}
+        if waiting:
+            queue = importlib.import_module("..surfaces.dags.views.queue", __package__)  # few commands need what it loads
+            for key, why in (await queue.waiting_of(self._read, list(waiting))).items():
+                waiting[key].waiting_for = why
 
     async def _add_children(self, run: RunView, by_no: dict[int, StepView], depth: int) -> None:
         sql = (
@@ -126,7 +151,7 @@ async def open_source(settings: Settings) -> AsyncIterator[Source]:
             )
         store = await open_reader(path)
     try:
-        yield Source(store.read)
+        yield Source(store.read, shared=bool(settings.database_url))
     finally:
         await store.close()
 

@@ -30,7 +30,8 @@ def status(
 ) -> int:
     """Show how one run stands, step by step.
 
-    To a pipe: a line `run`, then one line a step: name, status, duration, exit code, error, separated by tabs.
+    To a pipe: a line `run`, for a run that waits a line `waiting` that says what for, then one line a step: name, status, duration,
+    exit code, error, separated by tabs.
     """
     settings = settings_of(data_dir=data_dir, database_url=database_url)
     run = asyncio.run(_find(settings, reference))
@@ -45,12 +46,16 @@ def status(
 
 async def _find(settings: Settings, reference: str) -> RunView:
     async with open_source(settings) as source:
-        return await source.details(await source.find(reference), depth=2)
+        run = await source.details(await source.find(reference), depth=2)
+        await source.explain([run])
+        return run
 
 
 def _print(run: RunView) -> None:
     at = now()
     print(f"run\t{run.id}\t{run.name}\t{run.status}\t{duration(run.started_at, run.ended_at, at)}\t{run.params}")
+    if run.waiting_for:
+        print(f"waiting\t{run.waiting_for}")
     for step in run.steps:
         code = "" if step.exit_code is None else step.exit_code
         took = duration(step.started_at, step.ended_at, at)
@@ -62,7 +67,8 @@ def _show(run: RunView, settings: Settings) -> None:
     logs = settings.data_dir / "logs"
     preview = {step.name: last_lines(log_files(run, step, logs)[0]) for step in run.steps if step.tries}
     console.print(run_tree(run, preview, now()), no_wrap=True, overflow="ellipsis")
-    facts = {"started": local_time(run.started_at), "ended": local_time(run.ended_at), "params": run.params}
+    facts = {"waiting": run.waiting_for.removeprefix("waits "), "started": local_time(run.started_at)}
+    facts |= {"ended": local_time(run.ended_at), "params": run.params}
     facts |= {"round": str(run.round) if run.round > 1 else "", "trigger": run.trigger}
     for name, value in facts.items():
         if value:

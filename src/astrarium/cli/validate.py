@@ -50,7 +50,7 @@ def validate(
 
 def _check(path: Path, settings: Settings) -> dict[str, Any]:
     try:
-        _, compiled = compile_file(path, settings)
+        _, compiled = compile_file(path, settings, strict=True)
     except Invalid as error:
         return {"file": str(path), "valid": False, "problems": _placed(error, str(path))}
     steps = sum(node.phase == "main" for node in compiled.dag.graph.nodes)

@@ -44,7 +44,8 @@ class StepView(msgspec.Struct, omit_defaults=True):
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
-    """One run. `id` is what clients call it by, `key` what the store does. Times are microseconds UTC, 0 = not yet."""
+    """One run. `id` is what clients call it by, `key` what the store does. `waiting_for` is a sentence. Times are microseconds
+    UTC, 0 = not yet."""
 
     id: str
     name: str
@@ -61,6 +62,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     ended_at: int = 0
     outputs: dict[str, str] = {}
     steps: list[StepView] = []
+    waiting_for: str = ""
 
     @property
     def ended(self) -> bool:
@@ -140,6 +142,8 @@ def as_document(run: RunView) -> dict[str, Any]:
         "started_at": shown_time(run.started_at),
         "ended_at": shown_time(run.ended_at),
     }
+    if run.waiting_for:
+        document["waiting_for"] = run.waiting_for
     if run.ended:
         document["outputs"] = run.outputs
     if run.steps:

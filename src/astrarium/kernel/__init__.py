@@ -20,6 +20,6 @@ Several servers may share a PostgreSQL store. A server is a *worker* with a leas
 ended is fenced (it can commit nothing more) and its jobs are taken over, each kind saying what a lost owner means.
 
 `types` the nouns · `machine` the form of a life, and the registry · `engine` the write path · `filling` what joins the batch ·
-`memory` what is at hand · `jobs` carrying out · `slots` limits, queues, locks · `tail` reading on · `things` put once by hash ·
+`memory` what is at hand · `jobs` carrying out · `slots` limits, queues, locks · `tail` reading on · `record` entries and things ·
 `audit` the second log · `clock` · `ports` the store.
 """

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,10 +21,11 @@ from .clock import Clock
 from .filling import Effects, Filling, NewThing, Unit
 from .jobs import Jobs
 from .machine import Registry
-from .memory import Hot, Memory, fingerprint, key_head
+from .memory import Hot, Memory, fingerprint, key_head, not_found
 from .ports import JOBS, LEASES, RECEIPTS, SNAPSHOTS, Fenced, NewEvent, StaleHeads, Store
+from .record.grave import Grave, find_graves
+from .record.things import Things
 from .tail import Tail
-from .things import Things
 from .types import (
     ENGINE,
     NOTHING_NEEDED,
@@ -33,6 +35,8 @@ from .types import (
     Job,
     Receipt,
     Scope,
+    SlotFree,
+    Table,
     Tombstone,
 )
 
@@ -65,6 +69,8 @@ class Engine:
         self._flusher: asyncio.Task[None] | None = None
         self._closed = False
         self.fenced: asyncio.Event = asyncio.Event()
+        self.on_commit: Callable[[float], None] | None = None
+        """Told how many seconds each batch took to write."""
 
     # -- what callers use ---------------------------------------------------------------------------------------------
 
@@ -153,6 +159,42 @@ class Engine:
         if self.memory.hot.get(hot.stream) is not hot or hot.seq != snapshot[1]:
             raise Conflict(f"{hot.stream} moved while it was being pruned", hint="prune it again")
         self.filling.bury(hot, snapshot, stone, self.clock.now())
+
+    async def remove(
+        self, streams: Sequence[str], scope: Scope, gone: Mapping[Table, Sequence[Any]], commands: Sequence[Command]
+    ) -> None:
+        """Take ended lives out of the store, in one transaction with `commands`: their events (a tombstone each remains), states, slots,
+        and the rows `gone`, by key. Raises `Refused` when one has not ended, `Conflict` when one moved meanwhile; nothing has changed
+        then. From the decision on a removed life is not found."""
+        for stream in streams:
+            await self.settled(stream)
+        graves = await find_graves(self.memory, self.store, streams, scope)
+        for grave in graves:
+            for name in grave.slots:
+                await self.memory.fetch_slot(scope.workspace, name, self.settled)
+        await self._durable(Unit(commands, None, (), lambda: self._remove(graves, gone)))
+
+    def _remove(self, graves: Sequence[Grave], gone: Mapping[Table, Sequence[Any]]) -> None:
+        slots = self.memory.slots
+        for grave in graves:
+            hot = grave.hot
+            still = all((hot.scope.workspace, name) in slots for name in grave.slots)
+            if not still or self.memory.hot.get(hot.stream) is not hot or hot.seq != grave.seq:
+                raise Conflict(f"{hot.stream} moved while it was being removed", hint="remove it again")
+        facts = Facts(self.clock.now())
+        for grave in graves:
+            for name in grave.slots:
+                self.effects.apply(grave.hot, SlotFree(name), facts)
+            self.filling.bury(grave.hot, None, grave.stone, facts.now)
+            grave.hot.gone = True
+        for of, keys in gone.items():
+            for key in keys:
+                self.filling.batch.drop(of, key)
+
+    async def limit_slot(self, scope: Scope, name: str, limit: int) -> None:
+        """Set how many may hold a slot (0 = no limit), those in line included. Raises `Unavailable`: it moved meanwhile, or the
+        store cannot be written."""
+        await self.effects.limit_slot(scope, name, limit)
 
     async def start(self) -> None:
         self._flusher = asyncio.create_task(self._flush_loop(), name="astrarium-flush")
@@ -251,6 +293,8 @@ class Engine:
         unit.receipts = []
         for kind, data in unit.things:
             self.things.put(kind, data, self.clock.now(), self.filling.batch)
+        if len(unit.commands) > 1:
+            self._note_rows(unit.commands)
         undo = self.memory.remember(unit.commands) if len(unit.commands) > 1 else None
         filling = self.filling
         if undo is not None:
@@ -278,17 +322,28 @@ class Engine:
         self.filling.units.append(unit)
         self._work.set()
 
+    def _note_rows(self, commands: Iterable[Command]) -> None:
+        """What readers are to be told of earlier changes in this batch is written down: a state that is put back has forgotten its
+        notes of what changed."""
+        for command in commands:
+            hot = self.filling.changed.get(command.stream)
+            if hot is not None:
+                for of, row in hot.machine.rows(hot.state):
+                    self.filling.batch.put(of, row)
+
     async def _recheck(self, unit: Unit, error: AstrariumError) -> None:
         """A refusal rests on what we hold, and no commit verifies it: if another server moved it meanwhile, decide again."""
         unit.rechecked = True
         try:
             for command in unit.commands:
                 await self.settled(command.stream)
-                hot = self.memory.hot.get(command.stream)
-                rows = await self.store.read("SELECT seq FROM heads WHERE stream = ?", (command.stream,))
-                if hot is not None and rows and rows[0][0] > hot.seq:
-                    self.memory.evict(command.stream)
-                    self.memory.existing.add(command.stream)
+                held = self.memory.rests_on(command)
+                marks = ",".join("?" * len(held))
+                rows = await self.store.read(f"SELECT stream, seq FROM heads WHERE stream IN ({marks})", list(held)) if held else ()
+                moved = [head for head, seq in rows if seq > held[head]]
+                if moved:
+                    self.memory.evict_all(moved)
+                    self.memory.existing.update(moved)
                     unit.rechecked = False
         except AstrariumError as failed:
             unit.answer(failed)
@@ -318,6 +373,8 @@ class Engine:
         hot = memory.peek(command.stream, command)
         if hot is None:
             raise Bug(f"{command.stream} is not in memory")
+        if hot.gone:
+            raise not_found(command.stream)
         if command.expect is not None and command.expect != hot.seq:
             raise Conflict(f"{command.stream} is at {hot.seq}, not at {command.expect}", hint="read it again and repeat")
         machine = hot.machine
@@ -410,8 +467,11 @@ class Engine:
                 self._writing = writing
                 self._complete(writing)
                 try:
+                    began = time.perf_counter()
                     if writing.batch or (self.store.shared and writing.batch.heads):
                         await self.store.write(writing.batch, self.worker)
+                        if self.on_commit is not None:
+                            self.on_commit(time.perf_counter() - began)
                 except StaleHeads as stale:
                     self.memory.existing.update(stale.moved)
                     await self._decide_again(writing, None)

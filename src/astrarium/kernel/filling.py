@@ -16,9 +16,9 @@ from .clock import Clock
 from .jobs import Carried, Jobs
 from .machine import Registry
 from .memory import Hot, Memory
-from .ports import JOBS, LEASES, SNAPSHOTS, Batch, NewEvent
+from .ports import COUNTERS, JOBS, LEASES, SNAPSHOTS, Batch, NewEvent
 from .slots import ExpireJob, GrantJob, Place, Slot
-from .types import ENGINE, Command, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted, Tombstone
+from .types import ENGINE, Command, Count, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted, Tombstone
 
 _encode = msgspec.json.Encoder().encode
 
@@ -87,11 +87,14 @@ class Filling:
         self.streams |= aside.streams
         self.changed.update(aside.changed)
 
-    def bury(self, hot: Hot, snapshot: tuple[Any, ...], stone: Tombstone, now: int) -> None:
-        """Put a tombstone in place of a life's events."""
+    def bury(self, hot: Hot, snapshot: tuple[Any, ...] | None, stone: Tombstone, now: int) -> None:
+        """Put a tombstone in place of a life's events; without a `snapshot` nothing else of it stays."""
         stream, batch = hot.stream, self.batch
         batch.heads.setdefault(stream, hot.seq)
-        batch.put(SNAPSHOTS, snapshot)
+        if snapshot is not None:
+            batch.put(SNAPSHOTS, snapshot)
+        else:
+            batch.drop(SNAPSHOTS, stream)
         batch.prune.append((stream, hot.seq))
         hot.seq += 1
         batch.moved[stream] = hot.seq
@@ -132,13 +135,19 @@ class Effects:
             carried = self._engine.jobs.forget(effect.id)
             if carried is not None:
                 self._engine.filling.forgotten.append(carried)
+        elif kind is Count:
+            row = (hot.scope.workspace, effect.name, effect.subject, effect.mark, now, effect.amount)
+            self._engine.filling.batch.put(COUNTERS, row)
         elif kind is SlotAsk:
             slot = self._slot(hot.scope, effect.name)
+            granted = [] if effect.over else slot.allow(effect.limit, self._engine.filling.batch)
             fence = slot.ask(hot.stream, effect, now, self._engine.filling.batch)
             if fence:
                 self._engine.follow(hot, SlotGranted(effect.name, fence), facts)
                 self._expect_expiry(slot, hot.scope, now)
             self._slot_moved(slot)
+            if granted:
+                self._grant(slot, granted, hot.scope, now)
         elif kind is SlotFree:
             slot = self._slot(hot.scope, effect.name)
             granted = slot.free(hot.stream, self._engine.filling.batch)
@@ -157,6 +166,19 @@ class Effects:
         granted = slot.expire(now, self._engine.filling.batch)
         self._slot_moved(slot)
         self._grant(slot, granted, scope, now)
+
+    async def limit_slot(self, scope: Scope, name: str, limit: int) -> None:
+        """Set the limit of a slot, for those in line too."""
+        await self._engine.memory.fetch_slot(scope.workspace, name, self._engine.settled)
+        await self._engine.change(lambda: self._limit(scope, name, limit))
+
+    def _limit(self, scope: Scope, name: str, limit: int) -> None:
+        if (scope.workspace, name) not in self._engine.memory.slots:
+            raise Unavailable(f"slot {name} moved meanwhile", hint="set its limit again")
+        slot = self._slot(scope, name)
+        granted = slot.allow(limit, self._engine.filling.batch)
+        self._slot_moved(slot)
+        self._grant(slot, granted, scope, self._engine.clock.now())
 
     def _slot(self, scope: Scope, name: str) -> Slot:
         slot = self._engine.memory.slots[(scope.workspace, name)]

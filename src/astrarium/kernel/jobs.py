@@ -355,9 +355,8 @@ class Jobs:
 
     async def take_over(self) -> int:
         """Take over what dead workers owned, in chunks; returns how many jobs."""
-        engine = self._engine
         total = 0
-        while rows := await engine.store.claim_lost(engine.worker, CLAIM_CHUNK):
+        while rows := await self._claim_lost():
             jobs = [job_of(row) for row in rows]
             await self._load_lives((job.stream, scope) for job, scope in jobs)
             for job, scope in jobs:
@@ -365,6 +364,14 @@ class Jobs:
             total += len(rows)
             await asyncio.sleep(0)
         return total + await self._take_over_leases()
+
+    async def _claim_lost(self) -> list[tuple[Any, ...]]:
+        """Rows of dead workers that are ours now. A claim that fails may have happened all the same: it is looked for later."""
+        try:
+            return await self._engine.store.claim_lost(self._engine.worker, CLAIM_CHUNK)
+        except Unavailable:
+            self.doubt(())
+            raise
 
     async def _take_over_leases(self) -> int:
         """What dead workers carried out under a lease is lost; the life says what becomes of it. The lease goes with that."""
@@ -429,6 +436,14 @@ class Jobs:
         self._engine.post(Command(job.stream, self._engine.registry.kinds[job.kind].lose(job, False), scope), done)
 
     # -- the end ------------------------------------------------------------------------------------------------------
+
+    def waiting(self) -> dict[str, int]:
+        """How many jobs wait here for each place."""
+        return {place: len(line) for place, line in self._line.items()}
+
+    def used(self) -> dict[str, int]:
+        """How many of each place are taken."""
+        return dict(self._used)
 
     def streams(self) -> set[str]:
         """The lives this process works on now."""

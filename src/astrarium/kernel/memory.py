@@ -13,9 +13,9 @@ import msgspec
 from ..errors import Conflict, NotFound, Refused
 from .machine import Known, Machine, Registry
 from .ports import NewEvent, Store
+from .record.things import Things
 from .slots import Slot, load_slot, slot_head
 from .tail import Tail
-from .things import Things
 from .types import Command, Event, Needs, Receipt, Scope, SlotView, Tombstone
 
 RECEIPTS_KEPT = 4096
@@ -26,7 +26,9 @@ LOAD_CHUNK = 200
 class Hot:
     """A life in memory: its state, and how much of the log came since its last snapshot."""
 
-    __slots__ = ("bytes_since", "events_since", "known", "last_size", "leased", "machine", "scope", "seq", "state", "stream")
+    __slots__ = (
+        "bytes_since", "events_since", "gone", "known", "last_size", "leased", "machine", "scope", "seq", "state", "stream",
+    )  # fmt: skip
 
     def __init__(self, known: Known, stream: str, scope: Scope, state: Any) -> None:
         self.known = known
@@ -39,6 +41,7 @@ class Hot:
         self.bytes_since = 0
         self.last_size = 0
         self.leased = False
+        self.gone = False
 
     def snapshot_taken(self, size: int) -> None:
         self.events_since = self.bytes_since = 0
@@ -83,8 +86,8 @@ class Memory:
         hot = self.hot.get(stream)
         if hot is None:
             await self.load_many([stream], scope)
-            hot = self.hot[stream]
-        if hot.scope.workspace != scope.workspace:
+            hot = self.hot.get(stream)
+        if hot is None or hot.gone or hot.scope.workspace != scope.workspace:
             raise not_found(stream)
         return hot
 
@@ -123,6 +126,8 @@ class Memory:
         torn: list[str] = []
         for stream in streams:
             snapshot, tail = since.get(stream), tails.get(stream, ())
+            if snapshot is None and tail and tail[0][4] == Tombstone.__name__:
+                continue  # it was removed: nothing but its tombstone is left
             if tail and tail[0][1] != (snapshot[1] if snapshot else 0) + 1:
                 torn.append(stream)  # another server took a snapshot between the two reads
                 continue
@@ -257,6 +262,16 @@ class Memory:
             things[key] = self._things.get(key)
         return streams, slots, things
 
+    def rests_on(self, command: Command) -> dict[str, int]:
+        """The heads a decision about this command rests on, as far as they are in memory: its life's, those of other lives and of
+        slots it looks at."""
+        hot = self.hot.get(command.stream)
+        machine = self._registry.of(command.stream).machine
+        needs = machine.needs(hot.state if hot is not None else machine.new(command.stream, command.scope), command.body)
+        lives = [self.hot[stream] for stream in (command.stream, *needs.streams) if stream in self.hot]
+        slots = [self.slots.get((command.scope.workspace, name)) for name in needs.slots]
+        return {life.stream: life.seq for life in lives} | {slot.head: slot.fence for slot in slots if slot is not None}
+
     async def fetch_for(self, command: Command, settled: Callable[[str], Awaitable[None]]) -> None:
         """Bring everything a command's decision needs into memory. A life with uncommitted changes that is not in memory was
         evicted because of an error: it is read after they are settled."""
@@ -351,10 +366,15 @@ class Memory:
         rows = await self._store.read("SELECT body, type FROM events WHERE stream = ? ORDER BY seq", (hot.stream,))
         if rows and rows[-1][1] == Tombstone.__name__:
             raise Refused(f"{hot.stream} has left the log already", code="pruned")
-        digest = hashlib.sha256(b"\n".join(as_bytes(row[0]) for row in rows)).hexdigest()
+        digest = digest_of(row[0] for row in rows)
         data = hot.machine.dump(hot.state)
         row = (hot.stream, hot.seq, hot.scope.workspace, hot.scope.environment, data)
         return Tombstone(len(rows), digest), row
+
+
+def digest_of(bodies: Iterable[Any]) -> str:
+    """SHA-256 over the bodies of events, in order."""
+    return hashlib.sha256(b"\n".join(as_bytes(body) for body in bodies)).hexdigest()
 
 
 def key_head(command: Command) -> str:

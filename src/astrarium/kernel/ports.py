@@ -24,8 +24,9 @@ SNAPSHOTS = table("snapshots", "stream", "stream seq:int workspace environment d
 THINGS = table("things", "hash", "hash kind at:int data:bytes")
 WORKERS = table("workers", "id", "id host pid:int boot_id started_at:int lease_until:int ended:int")
 AUDIT = table("audit", "workspace number", "workspace number:int at:int actor act subject detail:json previous hash")
+COUNTERS = table("counters", "workspace name subject mark", "workspace name subject mark since:int amount:int+")
 
-KERNEL_TABLES = (JOBS, LEASES, SLOTS, RECEIPTS, SNAPSHOTS, THINGS, WORKERS, AUDIT)
+KERNEL_TABLES = (JOBS, LEASES, SLOTS, RECEIPTS, SNAPSHOTS, THINGS, WORKERS, AUDIT, COUNTERS)
 
 
 class StaleHeads(Exception):
@@ -72,12 +73,15 @@ class Batch:
         self.prune: list[tuple[str, int]] = []
 
     def put(self, of: Table, row: tuple[Any, ...]) -> None:
-        """Upsert a whole row; its key is the leading column, or the tuple of the leading key columns."""
+        """Upsert a whole row, or add to it where the table counts; its key is the leading column, or the tuple of the leading key
+        columns."""
         width = len(of.key)
         key = row[0] if width == 1 else row[:width]
         rows = self.rows.get(of)
         if rows is None:
             rows = self.rows[of] = {}
+        if of.adds and key in rows:
+            row = tuple(old + new if column.adds else old for column, old, new in zip(of.columns, rows[key], row, strict=True))
         rows[key] = row
         gone = self.gone.get(of)
         if gone:
@@ -125,6 +129,10 @@ class Store(Protocol):
 
     async def release(self, job_ids: Sequence[str], worker: str) -> None:
         """Give claimed jobs back (owner empty) without carrying them out."""
+
+    async def compact(self) -> bool:
+        """Give some space of removed rows back to the disk, in one short turn; whether there is more to give. A database that does so
+        by itself has nothing to do."""
 
     async def enlist(self, worker: str, host: str, pid: int, boot_id: str, lease_s: float) -> None:
         """Record a live worker. Embedded: every other worker ends (the lock proves it). Shared: workers whose lease is over end."""

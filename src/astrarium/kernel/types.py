@@ -98,18 +98,30 @@ class JobDone(msgspec.Struct, frozen=True):
 
 class SlotAsk(msgspec.Struct, frozen=True):
     """Take one of `limit` places (0 = no limit) of the slot, or wait in line by (priority, time). Granted at once or later, the
-    asking stream receives the command `SlotGranted`. `until` (0 = none) ends the hold by itself."""
+    asking stream receives the command `SlotGranted`. `until` (0 = none) ends the hold by itself. The limit holds from now on for all
+    in the slot; an ask that goes `over` it takes a place in any case, and changes the limit of nobody else."""
 
     name: str
     limit: int = 1
     priority: int = 0
     until: int = 0
+    over: bool = False
 
 
 class SlotFree(msgspec.Struct, frozen=True):
     """Give the place (or the waiting place) back."""
 
     name: str
+
+
+class Count(msgspec.Struct, frozen=True):
+    """Add to a counter, in the transaction of the event: what happened `subject` (whose) with which `mark` (how). Counters outlive
+    what they counted."""
+
+    name: str
+    subject: str
+    mark: str
+    amount: int = 1
 
 
 class SlotGranted(msgspec.Struct, frozen=True, tag=True):
@@ -119,7 +131,7 @@ class SlotGranted(msgspec.Struct, frozen=True, tag=True):
     fence: int
 
 
-Effect = Job | JobDone | SlotAsk | SlotFree
+Effect = Job | JobDone | SlotAsk | SlotFree | Count
 
 
 class SlotView(msgspec.Struct, frozen=True):
@@ -156,18 +168,21 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """`kind` is text, int, real, json (stored as text) or bytes."""
+    """`kind` is text, int, real, json (stored as text) or bytes. `adds`: putting a row adds its value to the one that is there."""
 
     name: str
     kind: str = "text"
+    adds: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, eq=False):
-    """A row table: readers query it, only the engine writes it. `key` columns come first in `columns`. Compared by identity."""
+    """A row table: readers query it, only the engine writes it. `key` columns come first in `columns`. Compared by identity.
+    `adds`: it counts; putting a row adds the columns that add, and leaves the others as they were first put."""
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    adds: bool = False
 
     @property
     def has_bytes(self) -> bool:
@@ -175,9 +190,11 @@ class Table(msgspec.Struct, frozen=True, eq=False):
 
 
 def table(name: str, key: str, columns: str) -> Table:
-    """`table("jobs", "id", "id kind at:int body:json")`: columns separated by blanks, `name:kind`, text when no kind is given."""
-    made = tuple(Column(*part.split(":", 1)) for part in columns.split())
-    return Table(name, tuple(key.split()), made)
+    """`table("jobs", "id", "id kind at:int body:json")`: columns separated by blanks, `name:kind`, text when no kind is given;
+    `name:kind+` adds up."""
+    parts = ((*part.rstrip("+").partition(":"), part.endswith("+")) for part in columns.split())
+    made = tuple(Column(name, kind or "text", adds) for name, _, kind, adds in parts)
+    return Table(name, tuple(key.split()), made, any(column.adds for column in made))
 
 
 Row = tuple[Table, tuple[Any, ...]]

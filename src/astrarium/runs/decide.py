@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from ..kernel.types import Facts, SlotGranted
 from ..spec.expand import Variables
 from ..spec.graph import Retry
 from ..spec.retry import may_retry, retry_delay_s, settle_retry
+from .birth import Events, begin, closing, fork_run, import_run, is_teller, queue_slot, start_run
 from .children import children_output
 from .fold import as_json
 from .message import (
@@ -22,19 +23,20 @@ from .message import (
     EndChild,
     EndTry,
     ForkRun,
+    ImportRun,
     LoseTry,
     MarkStep,
     PauseRun,
+    RenameRun,
     ReopenRun,
     Resolved,
     ResumeRun,
     RunBegan,
-    RunCreated,
     RunEnded,
-    RunForked,
     RunPaused,
     RunPausing,
     RunPrepared,
+    RunRenamed,
     RunReopened,
     RunResumed,
     RunStopping,
@@ -50,86 +52,10 @@ from .message import (
     TimeOutRun,
 )
 from .ports import StepOutcome
-from .routing.port import Close, Ended, MoveOn, Visit
-from .state import Definition, RunState, Step
+from .routing.port import Ended, MoveOn, Visit
+from .state import RunState, Step
 
-Events = list[Any]
-MAX_DEPTH = 20
 NOT_SUCCESS = frozenset(("failed", "timed_out", "broken", "lost"))
-
-
-def alias_slot(start: StartRun) -> str:
-    return f"run-id/{start.surface}/{start.name}/{start.alias}"
-
-
-def active_slot(surface: str, name: str) -> str:
-    return f"active/{surface}/{name}"
-
-
-def queue_slot(queue: str) -> str:
-    return f"queue/{queue}"
-
-
-def start_run(state: RunState, command: StartRun, facts: Facts) -> Events:
-    check_start(state, command, facts)
-    definition: Definition = facts.things[command.graph]
-    events: Events = [RunCreated(command)]
-    if not command.queue:
-        events.extend(begin(definition, definition.router.fresh(definition.plan), {}, definition.graph.prepare is not None))
-    return events
-
-
-def check_start(state: RunState, start: StartRun, facts: Facts) -> None:
-    if state.status != "new":
-        raise Refused(f"run {state.run} has begun already", code="already_exists")
-    if start.depth > MAX_DEPTH:
-        raise Refused(f"{start.name} would be nested {start.depth} levels deep; at most {MAX_DEPTH} are allowed", code="too_deep")
-    if start.chosen and facts.slots[alias_slot(start)].holders:
-        raise Refused(
-            f"a run {start.alias!r} of {start.name} exists already", code="already_exists", hint="choose another run id"
-        )
-    if start.exclusive or start.max_active > 0:
-        holders = facts.slots[active_slot(start.surface, start.name)].holders
-        limit = 1 if start.exclusive else start.max_active
-        if len(holders) >= limit:
-            raise Refused(
-                f"{start.name} is running already ({len(holders)} active, at most {limit})",
-                code="already_running",
-                hint="wait for it, stop it, or enqueue the run",
-            )
-
-
-def begin(definition: Definition, memo: Any, document: dict[str, Any], prepare: bool) -> Events:
-    """First events of a run that has its place."""
-    if prepare:
-        return [RunBegan()]
-    moves = definition.router.begin(definition.plan, memo, document)
-    return [RunBegan(tuple(moves)), *closing(moves)]
-
-
-def closing(moves: Sequence[MoveOn], state: RunState | None = None) -> Events:
-    """A `Close` among the moves ends the run in the same decision, and with it what still runs to tell of a wait."""
-    last = moves[-1] if moves else None
-    if not isinstance(last, Close):
-        return []
-    tellers = [step for step in state.steps.values() if is_teller(state, step)] if state is not None else []
-    return [*(StepEnded(step.no, "cancelled") for step in tellers), RunEnded(last.outcome, last.reason)]
-
-
-def is_teller(state: RunState, step: Step) -> bool:
-    """Whether an open step only tells people of a wait: nothing waits for it."""
-    return step.status not in ("done", "idle") and state.known.nodes[step.node].phase == "on_wait"
-
-
-def fork_run(state: RunState, command: ForkRun, facts: Facts) -> Events:
-    check_start(state, command.start, facts)
-    definition: Definition = facts.things[command.start.graph]
-    if command.start.queue:
-        return [RunForked(command)]
-    router = definition.router
-    fresh = command.memo is None
-    memo = router.fresh(definition.plan) if fresh else router.load(definition.plan, command.memo)
-    return [RunForked(command), *begin(definition, memo, command.document, command.prepare)]
 
 
 def slot_granted(state: RunState, command: SlotGranted, facts: Facts) -> Events:
@@ -241,6 +167,12 @@ def answer_ask(state: RunState, command: AnswerAsk, facts: Facts) -> Events:
     if missing:
         problems = [Problem(f"input {name!r} is required", path=f"inputs.{name}") for name in missing]
         raise Invalid(f"missing input: {', '.join(missing)}", problems)
+    schema = step.ask.schema
+    strange = [] if schema.get("additionalProperties", True) else [name for name in command.answer if name not in schema["properties"]]
+    if strange:
+        # An answer becomes environment of later steps: a name nobody asked for could be PATH.
+        problems = [Problem(f"input {name!r} is not asked for", path=f"inputs.{name}") for name in strange]
+        raise Invalid(f"unknown input: {', '.join(strange)}", problems, hint=f"asked for: {', '.join(schema['properties']) or 'nothing'}")
     approvals = 1 + len({one["by"] for one in step.answers if one.get("approve")} - {command.by})
     if approvals < step.ask.needed:
         return [given]
@@ -332,6 +264,9 @@ def end_parent(state: RunState, step: Step, last: ChildEnded, facts: Facts) -> E
 
 
 def stop_run(state: RunState, command: StopRun, facts: Facts) -> Events:
+    if command.if_queued and state.status != "queued":
+        stands = "has ended" if state.status == "ended" else f"is {state.status}"
+        raise Refused(f"run {state.alias} of {state.name} is not queued: it {stands}", code="not_queued")
     if state.status == "ended":
         raise Refused(f"run {state.alias} of {state.name} is not running", code="not_running")
     grace_s = command.grace_s if command.grace_s is not None else state.known.graph.stop_grace_s
@@ -395,16 +330,21 @@ def reopen_run(state: RunState, command: ReopenRun, facts: Facts) -> Events:
         raise Refused(f"a run that {state.outcome} cannot be reopened", code="not_reopenable")
     number = state.round + 1
     if not state.prepared and state.known.graph.prepare is not None:  # nothing ran yet: no step to choose
-        return [RunReopened(number, (), None, command.queue, command.queue_limit, parent=command.parent)]
+        return [
+            RunReopened(number, (), None, command.queue, command.queue_limit, command.at_once, parent=command.parent)
+        ]
     if command.step is not None and command.step not in state.steps and not 0 <= command.step < len(state.known.nodes):
         raise NotFound(f"run {state.alias} has no step {command.step}")
     router, plan = state.known.router, state.known.plan
     memo = router.load(plan, router.dump(state.memo))
     reset = tuple(router.reset(plan, memo, command.step))
-    if command.queue:
-        return [RunReopened(number, reset, command.step, command.queue, command.queue_limit, parent=command.parent)]
+    reopened = RunReopened(
+        number, reset, command.step, command.queue, command.queue_limit, command.at_once, parent=command.parent
+    )
+    if command.queue and not command.at_once:
+        return [reopened]
     moves = tuple(router.begin(plan, memo, state.document))
-    return [RunReopened(number, reset, command.step, moves=moves, parent=command.parent), *closing(moves)]
+    return [msgspec.structs.replace(reopened, moves=moves), *closing(moves)]
 
 
 def mark_step(state: RunState, command: MarkStep, facts: Facts) -> Events:
@@ -415,10 +355,17 @@ def mark_step(state: RunState, command: MarkStep, facts: Facts) -> Events:
     return [StepMarked(command.node, command.outcome)]
 
 
+def rename_run(state: RunState, command: RenameRun, facts: Facts) -> Events:
+    if state.status == "new":
+        raise NotFound(f"there is no run {state.run}")
+    return [RunRenamed(command.name, state.name)] if command.name != state.name else []
+
+
 Decision = Callable[[RunState, Any, Facts], Events]
 DECISIONS: dict[type, Decision] = {
     StartRun: start_run,
     ForkRun: fork_run,
+    ImportRun: import_run,
     SlotGranted: slot_granted,
     Resolved: prepared,
     StartTry: start_try,
@@ -433,5 +380,6 @@ DECISIONS: dict[type, Decision] = {
     ResumeRun: resume_run,
     ReopenRun: reopen_run,
     MarkStep: mark_step,
+    RenameRun: rename_run,
 }
 

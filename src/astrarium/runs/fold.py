@@ -11,13 +11,16 @@ from .message import (
     AnswerGiven,
     ChildEnded,
     ChildrenSpawned,
+    Inherited,
     RunBegan,
     RunCreated,
     RunEnded,
     RunForked,
+    RunImported,
     RunPaused,
     RunPausing,
     RunPrepared,
+    RunRenamed,
     RunReopened,
     RunResumed,
     RunStopping,
@@ -43,7 +46,7 @@ def created(state: RunState, start: StartRun, at: int) -> None:
     state.root = start.root or state.run
     state.status, state.round = "queued", 1
     state.created_at = at
-    state.queued_at = at if start.queue else 0
+    state.queued_at = at if start.queue and not start.at_once else 0
     definition = state.known
     state.memo = definition.router.fresh(definition.plan)
     state.run_touched = True
@@ -64,18 +67,36 @@ def on_forked(state: RunState, event: RunForked, at: int) -> None:
     definition = state.known
     if fork.memo is not None:
         state.memo = definition.router.load(definition.plan, fork.memo)
-    for kept in fork.steps:
+    inherit(state, fork.steps, inherited=True)
+
+
+def inherit(state: RunState, steps: Sequence[Inherited], *, inherited: bool) -> None:
+    """Steps that ended before this life began."""
+    for kept in steps:
         state.steps[kept.no] = Step(
-            kept.no, kept.node, "done", outcome=kept.outcome, output=kept.output, exit_code=kept.exit_code, inherited=True,
+            kept.no, kept.node, "done", outcome=kept.outcome, output=kept.output, exit_code=kept.exit_code, inherited=inherited,
             origin=kept.origin, started_at=kept.started_at, ended_at=kept.ended_at, try_no=kept.try_no, passes=kept.passes,
-            tolerated=kept.tolerated, marked=kept.marked, passed=kept.passed, partial=kept.partial, error=kept.error,
-            answers=list(kept.answers),
+            retries=kept.retries, tolerated=kept.tolerated, marked=kept.marked, passed=kept.passed, partial=kept.partial,
+            error=kept.error, answers=list(kept.answers),
         )  # fmt: skip
         for given in kept.answers:
             state.inputs.update({key: str(value) for key, value in given.get("answer", {}).items()})
         state.touched.add(kept.no)
         if kept.output is not None:
             state.made.append(kept.no)
+
+
+def on_imported(state: RunState, event: RunImported, at: int) -> None:
+    past = event.run
+    created(state, past.start, at)
+    state.status, state.outcome, state.reason = "ended", past.outcome, past.reason
+    state.created_at, state.queued_at, state.began_at, state.ended_at = past.created_at, past.queued_at, past.began_at, past.ended_at
+    state.prepared = past.resolved is not None
+    if past.resolved is not None:
+        state.resolved = past.resolved
+    if past.memo is not None:
+        state.memo = state.known.router.load(state.known.plan, past.memo)
+    inherit(state, past.steps, inherited=False)
 
 
 def on_began(state: RunState, event: RunBegan, at: int) -> None:
@@ -277,9 +298,11 @@ def on_reopened(state: RunState, event: RunReopened, at: int) -> None:
     state.made = [no for no in state.made if no not in forgotten]
     state.outcome, state.reason = None, ""
     state.stop_outcome, state.stop_reason = None, ""
-    state.status = "queued" if event.queue else "running"
+    waits = bool(event.queue) and not event.at_once
+    state.status = "queued" if waits else "running"
     state.queue, state.queue_limit = event.queue, event.queue_limit
-    state.queued_at = at if event.queue else 0
+    state.ending = None
+    state.queued_at = at if waits else 0
     state.began_at = at
     state.ended_at = 0
     state.ready, state.active, state.asking = [], 0, 0
@@ -303,10 +326,17 @@ def on_marked(state: RunState, event: StepMarked, at: int) -> None:
     state.touched.add(event.no)
 
 
+def on_renamed(state: RunState, event: RunRenamed, at: int) -> None:
+    state.name = event.name
+    state.ending = None
+    state.run_touched = True
+
+
 Fold = Callable[[RunState, Any, int], None]
 FOLDS: dict[type, Fold] = {
     RunCreated: on_created,
     RunForked: on_forked,
+    RunImported: on_imported,
     RunBegan: on_began,
     RunPrepared: on_prepared,
     StepStarted: on_step_started,
@@ -323,6 +353,7 @@ FOLDS: dict[type, Fold] = {
     RunEnded: on_ended,
     RunReopened: on_reopened,
     StepMarked: on_marked,
+    RunRenamed: on_renamed,
 }
 
 

@@ -52,6 +52,7 @@ class Inherited(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: int = 0
     answers: tuple[dict[str, Any], ...] = ()
     origin: Origin | None = None
+    retries: int = 0
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -59,7 +60,8 @@ class Inherited(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     """Begin a life. `alias` is the id the client knows it by; `chosen` = the client chose it, so it must be free.
-    `queue` waits for a place among `queue_limit`; `exclusive` and `max_active` refuse when runs of that name are active."""
+    `queue` waits for a place among `queue_limit` (0 = no limit), or `at_once` takes one beyond it; `exclusive` and `max_active`
+    refuse when runs of that name are active."""
 
     graph: str
     name: str
@@ -72,6 +74,7 @@ class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     max_active: int = 0
     queue: str = ""
     queue_limit: int = 0
+    at_once: bool = False
     priority: int = 0
     parent: Parent | None = None
     root: str = ""
@@ -102,6 +105,25 @@ class ForkRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     def told(self) -> Any:
         """As for `StartRun.told`; what was taken from the source follows from these."""
         return [self.start.told(), self.source, self.at_step, self.changes]
+
+
+class ImportRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
+    """Begin a life that was lived elsewhere and is over: how its steps ended, and when what happened. `memo` is the router's dump of
+    it, so that it may be reopened like any other."""
+
+    start: StartRun
+    outcome: RunOutcome
+    created_at: int
+    began_at: int = 0
+    ended_at: int = 0
+    queued_at: int = 0
+    reason: str = ""
+    steps: tuple[Inherited, ...] = ()
+    memo: Any = None
+    resolved: Resolved | None = None
+
+    def told(self) -> Any:
+        return self.start.told()
 
 
 class Resolved(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
@@ -182,12 +204,13 @@ class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
 
 
 class StopRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
-    """End the run from outside. `grace_s` None = the graph's own."""
+    """End the run from outside. `grace_s` None = the graph's own. `if_queued`: only while it waits in a queue."""
 
     outcome: RunOutcome = "cancelled"
     reason: str = "stopped"
     mode: StopMode = "signal"
     grace_s: float | None = None
+    if_queued: bool = False
 
 
 class TimeOutRun(msgspec.Struct, frozen=True, tag=True):
@@ -203,12 +226,13 @@ class ResumeRun(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReopenRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
-    """Start the next round: everything that went wrong and what depends on it, or only one step. `parent` = the step that now
-    waits for this run."""
+    """Start the next round: everything that went wrong and what depends on it, or only one step. `queue` as in `StartRun`; `parent`
+    = the step that now waits for this run."""
 
     step: int | None = None
     queue: str = ""
     queue_limit: int = 0
+    at_once: bool = False
     parent: Parent | None = None
 
 
@@ -217,6 +241,12 @@ class MarkStep(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
 
     node: int
     outcome: StepOutcome | None
+
+
+class RenameRun(msgspec.Struct, frozen=True, tag=True):
+    """The definition the run is of has another name from now on."""
+
+    name: str
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
@@ -228,6 +258,10 @@ class RunCreated(msgspec.Struct, frozen=True, tag=True):
 
 class RunForked(msgspec.Struct, frozen=True, tag=True):
     fork: ForkRun
+
+
+class RunImported(msgspec.Struct, frozen=True, tag=True):
+    run: ImportRun
 
 
 class RunBegan(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
@@ -342,6 +376,7 @@ class RunReopened(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     step: int | None = None
     queue: str = ""
     queue_limit: int = 0
+    at_once: bool = False
     moves: tuple[MoveOn, ...] = ()
     parent: Parent | None = None
 
@@ -351,7 +386,14 @@ class StepMarked(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     outcome: StepOutcome | None = None
 
 
+class RunRenamed(msgspec.Struct, frozen=True, tag=True):
+    """`before` is the name until now."""
+
+    name: str
+    before: str
+
+
 EVENTS = (
-    RunCreated, RunForked, RunBegan, RunPrepared, StepStarted, StepDelayed, StepAsked, AnswerGiven, ChildrenSpawned,
-    ChildEnded, StepEnded, RunPausing, RunPaused, RunResumed, RunStopping, RunEnded, RunReopened, StepMarked,
+    RunCreated, RunForked, RunImported, RunBegan, RunPrepared, StepStarted, StepDelayed, StepAsked, AnswerGiven, ChildrenSpawned,
+    ChildEnded, StepEnded, RunPausing, RunPaused, RunResumed, RunStopping, RunEnded, RunReopened, StepMarked, RunRenamed,
 )  # fmt: skip

@@ -66,7 +66,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 class ProcessSpec(msgspec.Struct, frozen=True):
     """A process to start. `env` is its whole environment, `stdout`/`stderr` files are appended to (`stderr` None = same file
     as stdout). `redact` values never reach the files; `max_log_bytes` cuts what is kept of each file (0 = no cap);
-    `stdin` is given as bytes, empty = /dev/null."""
+    `stdin` is given as bytes, empty = /dev/null; `copy` gets what is written to stdout once more."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -77,6 +77,7 @@ class ProcessSpec(msgspec.Struct, frozen=True):
     redact: tuple[str, ...] = ()
     max_log_bytes: int = 0
     tag: str = ""
+    copy: Path | None = None
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -111,16 +112,27 @@ class Caller(Protocol):
     async def close(self, grace_s: float) -> None: ...
 
 
-class Running(Protocol):
-    """A live process group."""
+class Stoppable(Protocol):
+    """Something a try started and waits for, here or elsewhere: a process group, a remote command, a container."""
+
+    async def wait(self) -> Exit:
+        """Resolves once it has ended and its output is complete in the files. Raises `StepFailed` when its end cannot be known."""
+
+    async def stop(self, signal: int, grace_s: float) -> None:
+        """Signal it at once, again each 5 s, KILL after `grace_s`. Returns without waiting for the end."""
+
+
+class Running(Stoppable, Protocol):
+    """A live process group. `wait` resolves once the leader has ended and what it left in its group is gone."""
 
     pid: int
 
-    async def wait(self) -> Exit:
-        """Resolves once the leader has ended and what it left in its group is gone; its output is then complete in the files."""
 
-    async def stop(self, signal: int, grace_s: float) -> None:
-        """Signal the whole group at once, again each 5 s, KILL after `grace_s`. Returns without waiting for the end."""
+class Kept(Protocol):
+    """Something a run keeps between its steps, like a container."""
+
+    async def close(self) -> None:
+        """End it. What cannot be reached any more is let go."""
 
 
 @runtime_checkable
@@ -141,6 +153,13 @@ class Executor(Protocol):
 
     async def close(self, grace_s: float) -> None:
         """Stop everything that still runs and leave no process behind."""
+
+
+class Outward(Protocol):
+    """The way out for calls the server itself makes, to addresses others may choose: what lies inside its own network is refused."""
+
+    def open_client(self, timeout_s: float) -> Any:
+        """An `httpx2.AsyncClient` all of whose connections are checked; a refused one raises `Forbidden`."""
 
 
 class TryContext(Protocol):
@@ -166,6 +185,9 @@ class TryContext(Protocol):
     def graph(self) -> Graph: ...
 
     @property
+    def egress(self) -> Outward: ...
+
+    @property
     def stopping(self) -> asyncio.Event:
         """Set when the run or step is being stopped; processes started through `run_process` are signalled without the step's help."""
 
@@ -181,6 +203,32 @@ class TryContext(Protocol):
 
     def expand_script(self, text: str) -> str:
         """Expand a script body: variables only, no backticks."""
+
+    def expand_elsewhere(self, text: str, *, script: bool = False) -> str:
+        """Expand a command line or script that no shell of this machine will see: as `expand_command` or `expand_script`, and the
+        DAG's own variables and secrets too, since no environment of this machine is found there."""
+
+    @property
+    def stdout_alone(self) -> Path | None:
+        """A second file for what is printed on stdout, where both streams share the log and stdout is asked for."""
+
+    @property
+    def declared_env(self) -> Mapping[str, str]:
+        """What a process on another machine is told: `env` without what is this machine's own."""
+
+    @property
+    def worker(self) -> str:
+        """The id of the worker that executes this try; a mark by which what it leaves is found when it has died."""
+
+    @property
+    def notes(self) -> Path:
+        """The folder in which workers of this machine note what they start elsewhere."""
+
+    async def watch(self, running: Stoppable) -> Exit:
+        """Wait for the end of something this try started elsewhere; until then a stop reaches it instead of cancelling the step."""
+
+    async def keep(self, key: str, make: Callable[[], Awaitable[Kept]]) -> Kept:
+        """What the run keeps under `key`, made by the first step that asks; closed when the run or this worker ends."""
 
     async def run_process(
         self, argv: tuple[str, ...], *, stdin: bytes = b"", env: Mapping[str, str] | None = None
@@ -221,6 +269,21 @@ class Step(Protocol):
     """Whether stdout of the log file is the step's output (processes); otherwise `Result.output` is."""
 
     def run(self, ctx: TryContext, params: Any) -> Result | Awaitable[Result]: ...
+
+
+SECRETS_GROUP = "astrarium.secrets"
+"""The entry points of secret providers."""
+
+
+class SecretProvider(Protocol):
+    """Where declared secrets come from: one file in `plugins/secrets`, one entry point in the group `astrarium.secrets`, named as
+    `provider` in a DAG's `secrets`."""
+
+    kind: ClassVar[str]
+
+    async def read(self, key: str, options: Mapping[str, str], base_dir: str) -> str:
+        """The value under `key`; `base_dir` is the folder of the definition. Raises `NotFound` when there is none, any other
+        `AstrariumError` when it cannot be told. The text of an error must not hold the value."""
 
 
 Definitions = Callable[[str, Graph], Awaitable[tuple[str, Graph]]]

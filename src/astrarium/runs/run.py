@@ -10,9 +10,12 @@ from typing import Any, get_args
 
 from ..errors import Bug
 from ..kernel.machine import Machine, Move
-from ..kernel.types import NOTHING_NEEDED, Effect, Facts, Job, JobDone, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted
+from ..kernel.types import NOTHING_NEEDED, Count, Effect, Facts, Job, JobDone, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted
+from ..spec import notice
+from ..spec.graph import NoticeOn
 from . import message as m
-from .decide import DECISIONS, active_slot, alias_slot, queue_slot
+from .birth import active_slot, alias_slot, id_slot, queue_slot
+from .decide import DECISIONS
 from .fold import FOLDS
 from .message import EndTry, StartTry
 from .row import RUNS, STEPS, run_row, step_row
@@ -29,6 +32,7 @@ CLOSES = (*BEGINS, m.Resolved, *ENDS, m.ReopenRun)
 TABLE = (
     Move(RUN, ("new",), (m.StartRun,), m.RunCreated, ("queued",)),
     Move(RUN, ("new",), (m.ForkRun,), m.RunForked, ("queued",)),
+    Move(RUN, ("new",), (m.ImportRun,), m.RunImported, ("ended",)),
     Move(RUN, ("queued",), BEGINS, m.RunBegan, ("running",)),
     Move(RUN, ("running", "pausing", "paused", "stopping"), (m.Resolved,), m.RunPrepared, ALIVE),
     Move(RUN, (*ALIVE, "queued"), CLOSES, m.RunEnded, ("ended",)),
@@ -45,6 +49,7 @@ TABLE = (
     Move(STEP, ("step running",), (m.EndTry,), m.ChildrenSpawned, ("step parent",)),
     Move(STEP, ("step parent",), (m.EndChild,), m.ChildEnded, ("step parent",)),
     Move(STEP, OPEN_STEP, ENDS, m.StepEnded, ("step done",)),
+    *(Move(RUN, (status,), (m.RenameRun,), m.RunRenamed, (status,)) for status in (*ALIVE, "queued", "ended")),
     Move(STEP, ("step none", "step idle", "step done"), (m.MarkStep,), m.StepMarked, ("step done", "step idle")),
 )
 STEP_STATUS = {status: f"step {status}" for status in get_args(StepStatus)}
@@ -58,7 +63,7 @@ class RunMachine(Machine[RunState]):
     events = m.EVENTS
     table = TABLE
     tables = (RUNS, STEPS)
-    creates = (m.StartRun, m.ForkRun)
+    creates = (m.StartRun, m.ForkRun, m.ImportRun)
 
     def new(self, stream: str, scope: Scope) -> RunState:
         return RunState(run=stream.partition(":")[2], scope=scope)
@@ -69,6 +74,8 @@ class RunMachine(Machine[RunState]):
                 return (event.start.graph,)
             if type(event) is m.RunForked:
                 return (event.fork.start.graph,)
+            if type(event) is m.RunImported:
+                return (event.run.start.graph,)
         return ()
 
     def provide(self, state: RunState, things: Mapping[str, Any]) -> None:
@@ -89,6 +96,10 @@ class RunMachine(Machine[RunState]):
             if start.queue:
                 slots.append(queue_slot(start.queue))
             return Needs(slots=tuple(slots), things=(start.graph,))
+        if kind is m.ImportRun:
+            return Needs(things=(command.start.graph,))
+        if kind is m.RenameRun:
+            return Needs(at_hand=tuple(slot for name in (state.name, command.name) for slot in named_slots(state, name)))
         if kind is m.ReopenRun and command.queue:
             return Needs(at_hand=(*self._ending(state).at_hand, queue_slot(command.queue)))
         return self._ending(state)
@@ -108,7 +119,7 @@ class RunMachine(Machine[RunState]):
         decision = DECISIONS.get(type(command))
         if decision is None:
             raise Bug(f"a run knows no {type(command).__name__}")
-        if state.status == "new" and type(command) in (m.StartRun, m.ForkRun):
+        if state.status == "new" and type(command) in self.creates:
             start = command if type(command) is m.StartRun else command.start
             state.known = facts.things[start.graph]
         state.fresh = []
@@ -179,7 +190,7 @@ def own_slots(state: RunState, start: m.StartRun) -> list[Effect]:
     if start.surface:
         effects.append(SlotAsk(active_slot(start.surface, start.name), 0))
     if start.queue:
-        effects.append(SlotAsk(queue_slot(start.queue), start.queue_limit, start.priority))
+        effects.append(SlotAsk(queue_slot(start.queue), start.queue_limit, start.priority, over=start.at_once))
     return effects
 
 
@@ -212,20 +223,44 @@ def after_reopened(state: RunState, event: m.RunReopened, at: int) -> list[Effec
     if state.surface:
         effects.append(SlotAsk(active_slot(state.surface, state.name), 0))
     if state.queue:
-        effects.append(SlotAsk(queue_slot(state.queue), state.queue_limit, state.priority))
-        return effects
+        effects.append(SlotAsk(queue_slot(state.queue), state.queue_limit, state.priority, over=event.at_once))
+        if not event.at_once:
+            return effects
     return [*effects, *run_timer(state), *prepare_job(state)]
+
+
+def named_slots(state: RunState, name: str) -> list[str]:
+    """Slots a run holds under its definition's name: its chosen id, and its being active."""
+    slots = [id_slot(state.surface, name, state.alias)] if state.chosen else []
+    return [*slots, active_slot(state.surface, name)] if state.surface and state.status != "ended" else slots
+
+
+def after_renamed(state: RunState, event: m.RunRenamed, at: int) -> list[Effect]:
+    limits = [1] if state.chosen else []
+    asked = zip(named_slots(state, event.name), [*limits, 0], strict=False)
+    return [*(SlotFree(name) for name in named_slots(state, event.before)), *(SlotAsk(name, limit) for name, limit in asked)]
 
 
 def after_resumed(state: RunState, event: m.RunResumed, at: int) -> list[Effect]:
     return [*run_timer(state), *prepare_job(state)]
 
 
-def after_asked(state: RunState, event: m.StepAsked, at: int) -> list[Effect]:
-    if not event.until:
+def notices(state: RunState, on: NoticeOn, at: int, no: int = -1) -> list[Effect]:
+    """A job for the notices the graph wants of this: of the run's end or wait, or of a step's failure."""
+    graph = state.known.graph
+    if not graph.notices or not notice.due(graph, on, state.node(no).name if no >= 0 else ""):
         return []
+    what = f"{on}/{no}.{state.steps[no].try_no}" if no >= 0 else on
+    body = {"on": on, "no": no, "round": state.round, "at": at, "what": what, "outcome": state.outcome or "", "reason": state.reason}
+    return [Job(f"{state.run}/notice/{state.round}/{what}", "send_notices", f"run:{state.run}", body)]
+
+
+def after_asked(state: RunState, event: m.StepAsked, at: int) -> list[Effect]:
+    told = notices(state, "wait", at, event.no)
+    if not event.until:
+        return told
     body = {"no": event.no, "until": event.until}
-    return [Job(f"{state.run}/{event.no}/ask", "ask_due", f"run:{state.run}", body, event.until)]
+    return [*told, Job(f"{state.run}/{event.no}/ask", "ask_due", f"run:{state.run}", body, event.until)]
 
 
 def start_children(state: RunState, event: Any, at: int) -> list[Effect]:
@@ -246,6 +281,8 @@ def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> Sequence[E
         effects.append(JobDone(f"{state.run}/{event.no}"))
     if state.steps[event.no].until:
         effects.append(JobDone(f"{state.run}/{event.no}/ask"))
+    if state.known.graph.notices and event.outcome in notice.BAD_STEPS:
+        effects.extend(notices(state, "failure", at, event.no))
     return effects
 
 
@@ -263,11 +300,15 @@ def after_ended(state: RunState, event: m.RunEnded, at: int) -> list[Effect]:
         effects.append(JobDone(f"{state.run}/due"))
     if state.surface:
         effects.append(SlotFree(active_slot(state.surface, state.name)))
+        counted = "runs" if state.parent is None else "child_runs"
+        effects.append(Count(f"{state.surface}.{counted}", state.name, event.outcome))
     if state.queue:
         effects.append(SlotFree(queue_slot(state.queue)))
     if state.parent is not None:
         effects.append(Job(f"{state.run}/tell", "tell_parent", f"run:{state.run}", {"round": state.round}))
-    return effects
+    if state.known.graph.tidy and state.parent is None:
+        effects.append(Job(f"{state.run}/tidy", "tidy_dag", f"run:{state.run}", {"name": state.name}))
+    return [*effects, *notices(state, notice.OUTCOMES[event.outcome], at)]
 
 
 REACTIONS: dict[type, Any] = {
@@ -282,4 +323,5 @@ REACTIONS: dict[type, Any] = {
     m.StepEnded: after_step_ended,
     m.RunStopping: after_stopping,
     m.RunEnded: after_ended,
+    m.RunRenamed: after_renamed,
 }

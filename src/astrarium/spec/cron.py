@@ -5,6 +5,7 @@ Dagu 1.30: `CRON_TZ=Zone ` sets the zone, else the server's; no `@hourly` descri
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,10 +15,16 @@ from cronsim import CronSim, CronSimError
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _ZONE_PREFIXES = ("CRON_TZ=", "TZ=")
 _FIELDS = 5
+_SPAN = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
+MAX_SPAN_S = 366 * 86_400
 
 
 class BadCron(ValueError):
     """The expression cannot be read; the text says why."""
+
+
+class BadSpan(ValueError):
+    """The length of time cannot be read; the text says why."""
 
 
 class Cron(msgspec.Struct, frozen=True):
@@ -46,6 +53,17 @@ def parse_cron(expression: str) -> Cron:
     except (CronSimError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise BadCron(str(error).lower()) from error
     return Cron(" ".join(words), zone)
+
+
+def parse_span(text: str) -> int:
+    """A length of time in seconds: `90`, `90s`, `15m`, `6h`, `1d`, also together (`1d12h`). Raises `BadSpan`."""
+    found = _SPAN.fullmatch(text.strip().lower())
+    if found is None or not any(found.groups()):
+        raise BadSpan(f"`{text[:40]}` is none")
+    seconds = sum(int(part or 0) * unit for part, unit in zip(found.groups(), (86_400, 3600, 60, 1), strict=True))
+    if not 0 < seconds <= MAX_SPAN_S:
+        raise BadSpan(f"`{text[:40]}` is not between one second and 366 days")
+    return seconds
 
 
 def next_slot(cron: Cron, after: datetime, default_zone: tzinfo) -> datetime | None:

@@ -5,13 +5,16 @@ Everything wrong with a text is told at once. Nothing is evaluated: parameters, 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ..errors import Invalid
-from .dag_yaml.fields import Fields, known
+from ..errors import Invalid, Problem
+from .dag_yaml.fields import Fields
+from .dag_yaml.inherit import merge_root, without
 from .dag_yaml.kind import read_shell
+from .dag_yaml.notice import read_notices
 from .dag_yaml.order import read_edges
 from .dag_yaml.root import (
     ROOT,
@@ -22,12 +25,11 @@ from .dag_yaml.root import (
     read_schedule,
     read_tags,
 )
-from .dag_yaml.step import HANDLERS, Draft, StepReader
-from .graph import Graph, encode_graph, graph_hash
-from .params import default_text
+from .dag_yaml.step import HANDLER_KEYS, HANDLERS, Draft, StepReader
+from .graph import Graph, Prepare, encode_graph, graph_hash
+from .params import default_text, missing_programs, parse_params
 from .source import Report, YamlNode, read_documents
 
-_HANDLER_KEYS = known("init", "success", "failure", "abort", "wait", "exit", cancel="abort")
 MAX_DOCUMENTS = 256
 _DEFAULT_OUTPUT_BYTES = 1024 * 1024
 _DEFAULT_GRACE_S = 5
@@ -43,8 +45,9 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class DagFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """A DAG file that loads. `queue` empty = the DAG's own queue, whose length `max_active_runs` is (negative = never queued);
-    `params_default` is the text a start form shows. `locals` are the later documents of the file by name.
-    `meta` equals `graph.meta["dag"]`: the fields nothing here acts upon, in the dialect's spelling."""
+    `active_limit` is that number where the file itself gives it, else 0; `params_default` is the text a start form shows.
+    `locals` are the later documents of the file by name. `meta` equals `graph.meta["dag"]`: the fields nothing here acts upon, in
+    the dialect's spelling."""
 
     name: str
     graph: Graph
@@ -56,22 +59,79 @@ class DagFile(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: str = ""
     max_active_runs: int = 1
     params_default: str = ""
+    active_limit: int = 0
     locals: dict[str, Graph] = {}
     meta: dict[str, Any] = {}
 
 
-def compile_dag(text: str, *, name: str, file: str, base_dir: str, known_kinds: frozenset[str] | None = None) -> DagFile:
+class Installed(NamedTuple):
+    """What a file may ask for besides the dialect's own: step types and providers of secrets (None = not known), and whether
+    there is a program of a name (None = not asked)."""
+
+    kinds: frozenset[str] | None = None
+    secrets: frozenset[str] | None = None
+    has_program: Callable[[str], bool] | None = None
+
+
+NOTHING_KNOWN = Installed()
+
+
+class Inherited(msgspec.Struct, frozen=True):
+    """What every DAG has in common, laid under each (`dag_yaml.inherit`). `below` is what reaches sub-DAGs: all but the handlers.
+    With `problems` no DAG compiles, and each tells them."""
+
+    problems: tuple[Problem, ...] = ()
+    document: YamlNode | None = None
+    below: YamlNode | None = None
+    has_handlers: bool = False
+
+
+def read_inherited(text: str, file: str, installed: Installed = NOTHING_KNOWN) -> Inherited:
+    """Read the file of what every DAG has in common: all a DAG may have but `steps`. Its `name` means nothing."""
+    report = Report(file)
+    documents = [document for document in read_documents(text, report, file) if not document.is_null]
+    if len(documents) > 1:
+        report.add("what all DAGs have in common is one document", documents[1], hint="local sub-DAGs belong into a DAG's own file")
+    if not documents:
+        return Inherited(tuple(report.finished()))
+    document = without(documents[0], "name")
+    for key, (key_node, _) in document.entries.items():
+        if key.lower() == "steps":
+            report.add("what all DAGs have in common are no `steps`", key_node, "steps", "give them to each DAG")
+    if not report.problems:
+        _Document(document, "inherited", report, installed, "").build()
+    below = without(document, "handlerOn")
+    return Inherited(tuple(report.finished()), document, below, len(below.entries) != len(document.entries))
+
+
+def compile_dag(
+    text: str,
+    *,
+    name: str,
+    file: str,
+    base_dir: str,
+    known_kinds: frozenset[str] | None = None,
+    installed: Installed = NOTHING_KNOWN,
+    inherited: Inherited | None = None,
+    called: bool = False,
+) -> DagFile:
     """Compile a DAG text. `name` serves when the text gives none (the file's name without extension), `file` is shown in
-    problems, `base_dir` is what relative paths refer to. `known_kinds` are step types installed besides the dialect's own.
+    problems, `base_dir` is what relative paths refer to. `known_kinds` are step types installed besides the dialect's own, `installed`
+    tells more. `inherited` lies under it; `called` = as a sub-DAG, which inherited handlers do not reach.
     Raises `Invalid` with every problem found."""
     report = Report(file)
+    installed = installed if known_kinds is None else installed._replace(kinds=known_kinds)
     documents = read_documents(text, report)
+    if inherited is not None:
+        report.problems += inherited.problems
+        if not inherited.problems:
+            documents = _with_inherited(documents, inherited, called)
     main, locals_, dag = None, {}, None
     if len(documents) > MAX_DOCUMENTS:
         report.add(f"more than {MAX_DOCUMENTS} documents in one file", documents[MAX_DOCUMENTS], hint="use several files")
     elif documents:
-        main = _Document(documents[0], name, report, known_kinds, base_dir)
-        locals_ = _read_locals(documents[1:], main, report, known_kinds)
+        main = _Document(documents[0], name, report, installed, base_dir)
+        locals_ = _read_locals(documents[1:], main, report, installed)
         dag = main.build()
     elif not report.problems:
         report.add_at("the file is empty: a DAG needs at least `steps`", 1, 1)
@@ -82,15 +142,21 @@ def compile_dag(text: str, *, name: str, file: str, base_dir: str, known_kinds: 
     return _with_locals(dag, locals_)
 
 
-def _read_locals(
-    documents: list[YamlNode], main: _Document, report: Report, known_kinds: frozenset[str] | None
-) -> dict[str, Graph]:
+def _with_inherited(documents: list[YamlNode], inherited: Inherited, called: bool) -> list[YamlNode]:
+    first = inherited.below if called else inherited.document
+    if first is None or inherited.below is None or not documents or len(documents) > MAX_DOCUMENTS:
+        return documents
+    below = inherited.below
+    return [merge_root(first, documents[0]), *(one if one.is_null else merge_root(below, one) for one in documents[1:])]
+
+
+def _read_locals(documents: list[YamlNode], main: _Document, report: Report, installed: Installed) -> dict[str, Graph]:
     found: dict[str, Graph] = {}
     places: dict[str, YamlNode] = {}
     for document in documents:
         if document.is_null:
             continue
-        local = _Document(document, "", report, known_kinds, main.base_dir, main.workdir)
+        local = _Document(document, "", report, installed, main.base_dir, main.workdir)
         if not local.fields.has("name"):
             report.add("a local sub-DAG needs a `name`", document, "name")
             local.name = "unnamed"
@@ -140,7 +206,7 @@ class _Document:
         node: YamlNode,
         name: str,
         report: Report,
-        known_kinds: frozenset[str] | None,
+        installed: Installed,
         base_dir: str,
         workdir: str = "",
     ) -> None:
@@ -150,7 +216,8 @@ class _Document:
         self.base_dir = base_dir
         self.workdir = self.fields.text("workingDir") or workdir
         self._defaults = read_defaults(self.fields)
-        self._steps = StepReader(report, self._defaults, known_kinds)
+        self._installed = installed
+        self._steps = StepReader(report, self._defaults, installed.kinds)
 
     def build(self) -> DagFile:
         fields = self.fields
@@ -159,7 +226,8 @@ class _Document:
         self._steps.settle(steps)
         edges = read_edges(steps, listed and kept["type"] == "chain", self.report)
         drafts = steps + self._handlers({draft.name: draft for draft in steps})
-        prepare = read_prepare(fields)
+        prepare = read_prepare(fields, self._installed.secrets)
+        self._look_for_programs(prepare)
         schedule, tags = read_schedule(fields), read_tags(fields)
         runs = fields.whole("maxActiveRuns", 1, least=None) or 1
         shown = default_text(prepare.params)
@@ -181,6 +249,8 @@ class _Document:
             log_dir=fields.text("logDir"),
             queue=fields.text("queue"),
             max_active_runs=runs,
+            tidy=kept.get("histRetentionDays") == 0 or kept.get("histRetentionRuns", 0) > 0,
+            notices=read_notices(fields, kept, [draft.name for draft in drafts if draft.extras.get("mailOnError")]),
             meta=meta,
         )
         return DagFile(
@@ -194,11 +264,24 @@ class _Document:
             queue=graph.queue,
             max_active_runs=runs,
             params_default=shown,
+            active_limit=max(0, runs) if fields.has("maxActiveRuns") else 0,
             meta=meta["dag"],
         )
 
+    def _look_for_programs(self, prepare: Prepare) -> None:
+        has_program = self._installed.has_program
+        if has_program is None or self.report.problems:
+            return
+        try:
+            missing = missing_programs(parse_params(prepare.params), prepare, has_program)
+        except Invalid as error:
+            self.report.add(error.message, self.fields.get("params"), "params", error.hint)
+            return
+        for problem in missing:
+            self.report.add(problem.message, self.fields.get("params"), "params", problem.hint)
+
     def _handlers(self, taken: dict[str, Draft]) -> list[Draft]:
-        handlers = self.fields.sub("handlerOn", _HANDLER_KEYS)
+        handlers = self.fields.sub("handlerOn", HANDLER_KEYS)
         if handlers is None:
             return []
         drafts = [draft for key in HANDLERS if (draft := self._steps.hook(handlers, key))]
@@ -211,8 +294,8 @@ class _Document:
         self, kept: dict[str, Any], drafts: list[Draft], shown: str, schedule: dict[str, tuple[str, ...]], tags: tuple[str, ...]
     ) -> dict[str, Any]:
         dag = {
-            **kept,
             **self._defaults,
+            **kept,
             "tags": list(tags),
             "schedule": {name: list(crons) for name, crons in schedule.items()},
             "defaultParams": shown,

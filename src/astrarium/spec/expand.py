@@ -22,7 +22,7 @@ _REFERENCE = re.compile(
     r"""
     \$\{ (?P<name> [A-Za-z0-9_][A-Za-z0-9_-]* )
          (?P<path> (?: \.[^\s{}:.\[\]]+ | \.?\[ (?: [0-9]{1,18} | "[^"{}]*" ) \] )* )
-         (?: :(?P<offset> -?[0-9]{1,18} ) (?: :(?P<length> [0-9]{1,18} ) )? | :-(?P<default> [^{}]* ) )? \}
+         (?: :(?P<offset> [0-9]{1,18} ) (?: :(?P<length> [0-9]{1,18} ) )? | :-(?P<default> [^{}]* ) )? \}
     | \$ (?P<bare> [A-Za-z_][A-Za-z0-9_]* | [0-9]+ )
     """,
     re.VERBOSE,
@@ -114,8 +114,7 @@ def _touches_quote(match: re.Match[str], text: str) -> bool:
 
 
 def _slice(value: str, offset: int, length: str | None) -> str:
-    start = max(len(value) + offset, 0) if offset < 0 else offset
-    return value[start:] if length is None else value[start : start + int(length)]
+    return value[offset:] if length is None else value[offset : offset + int(length)]
 
 
 def _at_path(name: str, path: str, names: Variables) -> str | None:

@@ -14,6 +14,7 @@ import msgspec
 Phase = Literal["init", "main", "on_success", "on_failure", "on_cancel", "on_wait", "exit"]
 EdgeOn = Literal["success", "failure", "always"]
 Join = Literal["all", "any"]
+NoticeOn = Literal["failure", "success", "wait", "abort"]
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,7 +69,8 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A place in the graph. `kind` names a registered step type, `params` are its templates (validated by that type)."""
+    """A place in the graph. `kind` names a registered step type, `params` are its templates (validated by that type).
+    `log_output`: `merged` = one log file for both streams, `separate` = one each, empty = as `Graph.merge_output` says."""
 
     name: str
     kind: str
@@ -87,6 +89,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     workdir: str = ""
     stdout: str = ""
     stderr: str = ""
+    log_output: str = ""
     output: Output | None = None
     signal_on_stop: str = ""
 
@@ -129,8 +132,20 @@ class Doors(msgspec.Struct, frozen=True, omit_defaults=True):
     pause: bool = True
 
 
+class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Somebody to be told when a run ends in one of the ways `on` (or waits for a person), or one of the nodes `steps` fails. The
+    step type `kind` tells them, in a run of its own; `params` are its templates, which may name the run's variables and secrets."""
+
+    kind: str
+    on: tuple[NoticeOn, ...] = ()
+    steps: tuple[str, ...] = ()
+    params: dict[str, Any] = {}
+    attach_logs: bool = False
+
+
 class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The definition one run executes. `workdir` is a template; `base_dir` the folder relative paths and dotenv files refer to."""
+    """The definition one run executes. `workdir` is a template; `base_dir` the folder relative paths and dotenv files refer to;
+    `tidy`: older runs are too many as soon as one ends, so they go then, and not only with the hourly sweep."""
 
     name: str
     dialect: str = "dag"
@@ -155,6 +170,8 @@ class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: str = ""
     max_active_runs: int = 0
     locals: dict[str, str] = {}
+    notices: tuple[Notice, ...] = ()
+    tidy: bool = False
     meta: dict[str, Any] = {}
 
 

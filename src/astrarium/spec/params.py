@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 
 from ..errors import AstrariumError, Invalid, Problem
-from .expand import Shell, Variables, expand
+from .expand import Shell, Variables, expand, split_backticks
+from .graph import Prepare
 
 _NAME = re.compile(r"""([^\s="'`]+)=""")
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
@@ -164,6 +165,33 @@ async def resolve(params: Sequence[Param], names: Variables, shell: Shell) -> li
     return resolved
 
 
+_WORD = re.compile(r"\s*([A-Za-z0-9_][A-Za-z0-9_.+-]*)(?=\s|\Z)")
+_SHELLS_OWN = frozenset(
+    ". : [ alias bg break case cd command continue do done echo elif else esac eval exec exit export false fg fi for function "
+    "getopts hash if in jobs kill local printf pwd read readonly return set shift source test then time times trap true type "
+    "typeset ulimit umask unalias unset until wait while let declare select".split()
+)
+"""Words a shell knows by itself."""
+
+
+def missing_programs(params: Sequence[Param], prepare: Prepare, has_program: Callable[[str], bool]) -> list[Problem]:
+    """Complaints about commands between backticks that certainly fail, since their program is not there. Nothing is run: only
+    simple commands are looked at, and none where the definition may change the path on which programs are looked for."""
+    if any(name == "PATH" for name, _ in prepare.env) or set(prepare.dotenv) - {".env"}:
+        return []
+    found: list[Problem] = []
+    for place, param in enumerate(params, 1):
+        parts = [] if param.literal or "`" not in param.text else split_backticks(param.text)
+        for command in (text for text, is_command in parts if is_command):
+            word = None if set(command) & set("|&;<>()$`\\\"'\n") else _WORD.match(command)
+            if word is None or word[1] in _SHELLS_OWN or has_program(word[1]):
+                continue
+            label = f"`{param.name}`" if param.name else f"number {place}"
+            told = f"params: the value of parameter {label} cannot be resolved: there is no program `{word[1]}`"
+            found.append(Problem(told, path="params", hint="install it where the server runs, or give its path"))
+    return found
+
+
 def variables(params: Sequence[Param]) -> dict[str, str]:
     """Resolved parameters as variables: each by its position, and by its name."""
     found = {str(place): param.text for place, param in enumerate(params, 1)}
@@ -215,7 +243,7 @@ def apply_schema(params: Sequence[Param], schema: Mapping[str, Any]) -> list[Par
             filled.append(Param(name, as_text(rule["default"]), literal=True))
     values = {p.name or str(n): _typed(p.text, properties.get(p.name, {})) for n, p in enumerate(filled, 1)}
     try:
-        errors = list(jsonschema_rs.validator_for(dict(schema)).iter_errors(values))
+        errors = list(jsonschema_rs.validator_for(dict(schema), retriever=_refuse_fetch).iter_errors(values))
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise Invalid(f"params: the JSON schema is not usable: {error}", hint="mend the schema named under `params`") from error
     if errors:
@@ -224,6 +252,11 @@ def apply_schema(params: Sequence[Param], schema: Mapping[str, Any]) -> list[Par
         ]
         raise Invalid(problems[0].message, problems, hint="give values the schema allows")
     return filled
+
+
+def _refuse_fetch(uri: str) -> Any:
+    """Schemas are whole: what one refers to elsewhere is never fetched."""
+    raise ValueError(f"it refers to {uri}, which is not fetched; put that part under `$defs`")
 
 
 def _typed(text: str, rule: Any) -> Any:

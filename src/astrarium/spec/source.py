@@ -6,6 +6,7 @@ work; documents are bounded in depth and in the number of nodes after expanding 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -33,15 +34,16 @@ _WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": Fa
 
 
 class YamlNode:
-    """A value of the document and where it stands. `text` is a scalar as written, `value` what it means;
-    `items` are a list's members, `entries` a map's (key node, value node) by key."""
+    """A value of the document and where it stands (`file` empty = the one being read). `text` is a scalar as written, `value`
+    what it means; `items` are a list's members, `entries` a map's (key node, value node) by key."""
 
-    __slots__ = ("column", "entries", "items", "kind", "line", "size", "text", "value")
+    __slots__ = ("column", "entries", "file", "items", "kind", "line", "size", "text", "value")
 
-    def __init__(self, kind: Kind, line: int, column: int) -> None:
+    def __init__(self, kind: Kind, line: int, column: int, file: str = "") -> None:
         self.kind: Kind = kind
         self.line = line
         self.column = column
+        self.file = file
         self.text = ""
         self.value: Any = None
         self.items: list[YamlNode] = []
@@ -51,6 +53,10 @@ class YamlNode:
     @property
     def is_null(self) -> bool:
         return self.kind == "scalar" and self.value is None
+
+    def beside(self, kind: Kind) -> YamlNode:
+        """An empty value at the same place, for what a reading makes up."""
+        return YamlNode(kind, self.line, self.column, self.file)
 
     def plain(self) -> Any:
         """The value as ordinary dicts, lists and scalars."""
@@ -71,14 +77,14 @@ class Report:
         self._suggested = 0
 
     def add(self, message: str, node: YamlNode | None = None, path: str = "", hint: str = "") -> None:
-        line, column = (node.line, node.column) if node else (0, 0)
-        self.add_at(message, line, column, path, hint)
+        line, column, file = (node.line, node.column, node.file) if node else (0, 0, "")
+        self.add_at(message, line, column, path, hint, file)
 
-    def add_at(self, message: str, line: int, column: int, path: str = "", hint: str = "") -> None:
+    def add_at(self, message: str, line: int, column: int, path: str = "", hint: str = "", file: str = "") -> None:
         if len(self.problems) >= MAX_PROBLEMS:
             self.dropped += 1
             return
-        self.problems.append(Problem(message, path=path, file=self.file, line=line, column=column, hint=hint))
+        self.problems.append(Problem(message, path=path, file=file or self.file, line=line, column=column, hint=hint))
 
     def suggest(self, word: str, known: Iterable[str]) -> str:
         """`, did you mean …?` for the nearest known word, or nothing. Bounded, for it compares with every known word."""
@@ -91,16 +97,17 @@ class Report:
 
     def finished(self) -> list[Problem]:
         """All problems in the order of their places."""
-        found = sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+        found = sorted(self.problems, key=lambda problem: (problem.file != self.file, problem.line, problem.column))
         if self.dropped:
             found.append(Problem(f"… and {self.dropped} more problems", file=self.file))
         return found
 
 
-def read_documents(text: str, report: Report) -> list[YamlNode]:
-    """Every document of a YAML text; an empty document is a null scalar. Problems go to `report`, the nodes are usable still."""
+def read_documents(text: str, report: Report, origin: str = "") -> list[YamlNode]:
+    """Every document of a YAML text; an empty document is a null scalar. Problems go to `report`, the nodes are usable still.
+    `origin` is the file its nodes tell as theirs when they become part of another file's reading."""
     try:
-        return list(_Composer(report).documents(text))
+        return list(_Composer(report, origin).documents(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = _place(mark)
@@ -135,8 +142,9 @@ class _TooBig(Exception):
 class _Composer:
     """Builds nodes from the parser's events, with an explicit stack: hostile depth cannot exhaust the interpreter's."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, origin: str) -> None:
         self._report = report
+        self._origin = origin
         self._anchors: dict[str, YamlNode | None] = {}
 
     def documents(self, text: str) -> Iterator[YamlNode]:
@@ -146,7 +154,7 @@ class _Composer:
         for event in yaml.parse(text, Loader=_LOADER):
             kind = type(event)
             if kind is yaml.ScalarEvent:
-                done = _scalar(event)
+                done = _scalar(event, self._origin)
                 if event.style == '"' and "\0" in done.text:  # by escape; the parser itself refuses a plain one
                     self._report.add("a NUL character (`\\0`) cannot be part of a text", done, hint="no program could be given it")
                 if event.anchor:
@@ -154,7 +162,7 @@ class _Composer:
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 if len(stack) >= MAX_DEPTH:
                     raise _TooBig(f"nested deeper than {MAX_DEPTH} levels", event.start_mark, "flatten this part")
-                stack.append((_opened(event), [], event.anchor))
+                stack.append((_opened(event, self._origin), [], event.anchor))
                 if event.anchor:
                     self._anchors[event.anchor] = None
                 continue
@@ -183,7 +191,7 @@ class _Composer:
         inside = event.anchor in self._anchors
         what = f"the alias `*{event.anchor}` stands inside what it names" if inside else f"unknown alias `*{event.anchor}`"
         self._report.add_at(what, mark.line + 1, mark.column + 1, hint=f"define `&{event.anchor}` before it is used")
-        return YamlNode("scalar", mark.line + 1, mark.column + 1)
+        return YamlNode("scalar", mark.line + 1, mark.column + 1, self._origin)
 
     def _close(self, node: YamlNode, children: list[YamlNode], mark: Any) -> None:
         node.size = 1 + sum(child.size for child in children)
@@ -215,14 +223,14 @@ class _Composer:
                 node.entries.setdefault(key, entry)
 
 
-def _opened(event: Any) -> YamlNode:
+def _opened(event: Any, file: str) -> YamlNode:
     mark = event.start_mark
-    return YamlNode("map" if type(event) is yaml.MappingStartEvent else "list", mark.line + 1, mark.column + 1)
+    return YamlNode("map" if type(event) is yaml.MappingStartEvent else "list", mark.line + 1, mark.column + 1, file)
 
 
-def _scalar(event: Any) -> YamlNode:
+def _scalar(event: Any, file: str) -> YamlNode:
     mark = event.start_mark
-    node = YamlNode("scalar", mark.line + 1, mark.column + 1)
+    node = YamlNode("scalar", mark.line + 1, mark.column + 1, file)
     node.text = event.value
     tagged = event.tag is not None and event.tag.endswith((":int", ":float", ":bool", ":null"))
     plain = tagged or (event.implicit[0] and event.style in (None, ""))
@@ -240,5 +248,6 @@ def _meaning(text: str) -> Any:
             number = int(text, 0 if text[1:2] in ("o", "x") else 10)
             return number if -_INT_LIMIT <= number < _INT_LIMIT else float(number)
         if _FLOAT.match(text):
-            return float(text)
+            real = float(text)
+            return real if math.isfinite(real) else text  # 1e999: nothing could keep it as a number
     return text

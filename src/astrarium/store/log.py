@@ -1,4 +1,4 @@
-"""The log files of tries: where they lie, and how their lines and bytes are read.
+"""The log files of tries: where they lie, how their lines and bytes are read, and how they are followed while they grow.
 
 Reading keeps memory flat whatever the file is: it is gone through in chunks, a line is cut at `LINE_MAX_BYTES` and a page at
 `PAGE_MAX_BYTES`. Calls block (disk); an event loop hands them to a thread.
@@ -6,8 +6,15 @@ Reading keeps memory flat whatever the file is: it is gone through in chunks, a 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ctypes
 import hashlib
+import logging
+import os
 import re
+import struct
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +31,8 @@ PAGE_MAX_BYTES = 8 * 1024 * 1024
 LINES_DEFAULT = 1000
 LINES_MAX = 10_000
 NAME_MAX = 100
+RUN_MARK = ".astrarium-run"
+"""File with a run's id in a folder of its logs that lies elsewhere (`logDir`), so that it is known as ours when it is to go."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -40,8 +49,13 @@ class LogPage(msgspec.Struct, frozen=True):
 
 def run_folder(logs: Path, run: str, started_at: int) -> Path:
     """`<logs>/<yyyy>/<mm>/<dd>/<run>`: the day (UTC) on which the run was made, `started_at` in microseconds."""
+    return logs / run_place(run, started_at)
+
+
+def run_place(run: str, started_at: int) -> str:
+    """`run_folder` as a text relative to the logs."""
     day = datetime.fromtimestamp(started_at / 1_000_000, UTC)
-    return logs / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}" / safe_name(run)
+    return f"{day:%Y/%m/%d}/{safe_name(run)}"
 
 
 def try_file(folder: Path, step: str, try_no: int, stream: Stream) -> Path:
@@ -165,3 +179,155 @@ class _Line:
         if cut:
             return f"{kept.decode('utf-8', 'replace')}… [{cut:,} bytes more in this line]"
         return kept.removesuffix(b"\r").decode("utf-8", "replace")
+
+
+# -- following --------------------------------------------------------------------------------------------------------
+# A file that grows is not looked at: the system tells when it was written to (inotify), and nothing happens meanwhile. One that is
+# not there yet is waited for in the nearest folder that is. Where the system has no inotify, or gives no more watches, the file is
+# looked at a few times a second instead. (`watchfiles`, which the DAG folder uses, gathers changes for at least tens of
+# milliseconds in a thread for each watch: right for edits, too slow and too dear for many followed logs.)
+
+log = logging.getLogger("astrarium.store")
+
+LOOK_S = 0.1
+"""How often a file is looked at where nothing tells of changes."""
+READ_BYTES = 64 * 1024
+
+IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_DELETE_SELF, IN_MOVE_SELF = 0x2, 0x80, 0x100, 0x400, 0x800
+IN_Q_OVERFLOW, IN_IGNORED = 0x4000, 0x8000
+ON_BOTH = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
+_HEAD = struct.Struct("iIII")
+
+
+class Followed:
+    """One file somebody follows. `changed` is set with every change. Clear it, `arm`, read all there is, then wait for it: no write
+    in between is missed. `blind`: nothing tells of changes, look again after `LOOK_S`."""
+
+    def __init__(self, files: FollowedFiles, path: Path, changed: asyncio.Event) -> None:
+        self.path = path
+        self.changed = changed
+        self._files = files
+        self._watch = 0
+        self._on_file = False
+
+    @property
+    def blind(self) -> bool:
+        return not self._watch
+
+    def arm(self) -> None:
+        """See to it that the file itself is watched, or the nearest folder that exists."""
+        if not self._on_file:
+            self.let_go()
+            self._watch, self._on_file = self._files.watch(self)
+
+    def tell(self, gone: bool) -> None:
+        """It changed; `gone` = what was watched is not there any more."""
+        if gone:
+            self._watch, self._on_file = 0, False
+        self.changed.set()
+
+    def let_go(self) -> None:
+        if self._watch:
+            self._files.unwatch(self._watch, self)
+        self._watch, self._on_file = 0, False
+
+
+class FollowedFiles:
+    """All files followed by one event loop: one descriptor of the system, however many there are."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._libc: ctypes.CDLL | None = None
+        self._followers: dict[int, set[Followed]] = {}
+
+    @contextlib.contextmanager
+    def follow(self, path: Path, changed: asyncio.Event) -> Iterator[Followed]:
+        """Follow a file, which need not exist."""
+        followed = Followed(self, path, changed)
+        try:
+            yield followed
+        finally:
+            followed.let_go()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    # -- the system's side --------------------------------------------------------------------------------------------
+
+    def watch(self, followed: Followed) -> tuple[int, bool]:
+        """Watch the file, or the nearest folder that exists → (watch, whether it is the file); 0 = nothing can be watched."""
+        if not self._opened():
+            return 0, False
+        place = followed.path
+        while True:
+            number = self._add(place)
+            if number > 0:
+                self._followers.setdefault(number, set()).add(followed)
+                # What was made between looking for it and watching the folder is found by looking again.
+                if place != followed.path and _nearest(followed.path) != place:
+                    self.unwatch(number, followed)
+                    place = followed.path
+                    continue
+                return number, place == followed.path
+            if ctypes.get_errno() not in (2, 20) or place == place.parent:  # ENOENT, ENOTDIR
+                log.info("%s cannot be watched (%s): it is looked at instead", place, os.strerror(ctypes.get_errno()))
+                return 0, False
+            place = place.parent
+
+    def unwatch(self, number: int, followed: Followed) -> None:
+        followers = self._followers.get(number)
+        if followers is None:
+            return
+        followers.discard(followed)
+        if not followers:
+            del self._followers[number]
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        """A watch the system may have ended by itself already."""
+        if self._libc is not None and self._fd >= 0:
+            self._libc.inotify_rm_watch(self._fd, number)
+
+    def _opened(self) -> bool:
+        if self._fd < 0 and self._libc is None and sys.platform.startswith("linux"):
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+            if self._fd >= 0:
+                asyncio.get_running_loop().add_reader(self._fd, self._readable)
+        return self._fd >= 0
+
+    def _add(self, place: Path) -> int:
+        assert self._libc is not None
+        # The same mask for files and folders: one place may be watched as both, and the last mask given counts.
+        return int(self._libc.inotify_add_watch(self._fd, os.fsencode(place), ctypes.c_uint32(ON_BOTH)))
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        at = 0
+        told: dict[int, bool] = {}
+        while at < len(data):
+            number, mask, _, length = _HEAD.unpack_from(data, at)
+            at += _HEAD.size + length
+            gone = bool(mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
+            for one in (number,) if not mask & IN_Q_OVERFLOW else tuple(self._followers):
+                told[one] = told.get(one, False) or gone
+        for number, gone in told.items():
+            followers = self._followers.get(number, set())
+            if gone:
+                self._followers.pop(number, None)
+                self._forget(number)
+            for followed in tuple(followers):
+                followed.tell(gone)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

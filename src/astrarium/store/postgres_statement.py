@@ -131,8 +131,8 @@ def changes(batch: Batch) -> tuple[str, list[Any]] | None:
     args: list[Any] = []
     if batch.moved:
         args += (list(batch.moved), list(batch.moved.values()))
-    for of, rows in puts.items():
-        args += columns_of(of, list(rows.values()))
+    for of, rows in puts.items():  # rows several servers add to are locked in one order
+        args += columns_of(of, [rows[key] for key in sorted(rows)] if of.adds else list(rows.values()))
     for of, keys in drops.items():
         args += [list(keys)] if len(of.key) == 1 else [list(part) for part in zip(*keys, strict=True)]
     if batch.prune:
@@ -189,7 +189,10 @@ def _put_sql(of: Table, at: int) -> str:
     columns = ", ".join(f'"{column.name}"' for column in of.columns)
     arrays = ", ".join(f"${at + n}::{ARRAYS[column.kind]}" for n, column in enumerate(of.columns))
     changed: tuple[Column, ...] = of.columns[len(of.key) :]
-    update = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in changed)
+    if of.adds:
+        update = ", ".join(f'"{one.name}" = "{of.name}"."{one.name}" + excluded."{one.name}"' for one in changed if one.adds)
+    else:
+        update = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in changed)
     key = ", ".join(f'"{name}"' for name in of.key)
     do = f"UPDATE SET {update}" if update else "NOTHING"
     return f'INSERT INTO "{of.name}" ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT ({key}) DO {do}'

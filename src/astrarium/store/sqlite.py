@@ -126,6 +126,9 @@ class SqliteStore:
     async def release(self, job_ids: Sequence[str], worker: str) -> None:
         await self._do(self._writer.release, job_ids, worker)
 
+    async def compact(self) -> bool:
+        return await self._do(self._writer.compact)
+
     async def enlist(self, worker: str, host: str, pid: int, boot_id: str, lease_s: float) -> None:
         await self._do(self._writer.enlist, worker, host, pid, boot_id, lease_s)
 

@@ -36,6 +36,11 @@ MOST_ROWS_WITH_BYTES = 16
 """Statements keep what was bound to them until their next use, so large values go in small statements."""
 MOST_VARIABLES = 30_000
 
+COMPACT_PAGES = 500
+"""Pages given back in one turn: some milliseconds."""
+INCREMENTAL = 2
+"""What `PRAGMA auto_vacuum` says of a file that can be made smaller page by page."""
+
 RETURNED = ", ".join(JOB_COLUMNS)
 
 
@@ -89,6 +94,8 @@ class SqliteWriter:
 
     def _connect(self) -> sqlite3.Connection:
         db = connect(self.path)
+        if not db.execute("PRAGMA page_count").fetchone()[0]:  # later it is not heard, and writes all the same
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if self.path is not None and mode != "wal":
             db.close()
@@ -235,6 +242,20 @@ class SqliteWriter:
         with self._transaction("releasing jobs in") as db:
             db.executemany("UPDATE jobs SET owner = '' WHERE id = ? AND owner = ?", [(job, worker) for job in job_ids])
 
+    def compact(self) -> bool:
+        """Give up to `COMPACT_PAGES` free pages back to the disk; whether there are more. An older file has none to give."""
+        db = self.db
+        if db is None:
+            raise Unavailable(f"{self.where} is closed", code="closed")
+        with self._turn:
+            try:
+                if db.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
+                    return False
+                db.executescript(f"PRAGMA incremental_vacuum({COMPACT_PAGES})")  # `execute` would stop after the first page
+                return bool(db.execute("PRAGMA freelist_count").fetchone()[0])
+            except sqlite3.Error as error:
+                raise explain(error, self.where, "compacting") from error
+
     def enlist(self, worker: str, host: str, pid: int, boot_id: str, lease_s: float) -> None:
         now = self.now()
         with self._transaction("enlisting in") as db:
@@ -331,7 +352,10 @@ def _put_sql(of: Table, size: int, upsert: bool) -> str:
     sql = f'INSERT INTO "{of.name}" ({columns}) {_values(len(of.columns), size, casts)}'
     if not upsert:
         return sql
-    changes = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in of.columns[len(of.key) :])
+    if of.adds:
+        changes = ", ".join(f'"{one.name}" = "{of.name}"."{one.name}" + excluded."{one.name}"' for one in of.columns if one.adds)
+    else:
+        changes = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in of.columns[len(of.key) :])
     key = ", ".join(f'"{name}"' for name in of.key)
     return f"{sql} ON CONFLICT ({key}) DO {'UPDATE SET ' + changes if changes else 'NOTHING'}"
 

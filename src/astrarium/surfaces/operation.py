@@ -1,7 +1,8 @@
 """Operations as a table: method, path, name, what is read and answered. One row is the route and its entry in the OpenAPI
 document at once, so neither can be without the other.
 
-Endpoints are plain Starlette ones; bodies and answers are msgspec Structs, from which the schemas are made.
+Endpoints are plain Starlette ones; bodies and answers are msgspec Structs, from which the schemas are made. What an operation
+`needs` is asked of its caller here, before its endpoint runs: the one gate of all surfaces.
 """
 
 from __future__ import annotations
@@ -12,17 +13,42 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import Invalid, Problem
+from ..errors import Forbidden, Invalid, Problem
+from ..web.caller import Caller, caller_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
 JSON = "application/json"
 _PATH_PARAM = re.compile(r"\{(\w+)(?::\w+)?\}")
+SCHEMES = {
+    "apiToken": {"type": "http", "scheme": "bearer", "bearerFormat": "opaque"},
+    "basicAuth": {"type": "http", "scheme": "basic"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""The ways to show who one is, as the OpenAPI document names them; a server may be set up to want none."""
 _encode = msgspec.json.Encoder().encode
+
+
+Denied = Callable[[Caller, str, str, str], Awaitable[None]]
+"""(caller, capability, operation id, path): records a denial; awaited before the denial is answered."""
+
+Acted = Callable[[Caller, str, str], Awaitable[None]]
+"""(caller, operation id, path): records what was done, before it is answered."""
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """What the gate of one application goes by. `withheld`: capability → the setting that takes it from everybody. What was done by
+    operations that need one of `recorded` is told to `acted`: changes that leave no event of their own."""
+
+    denied: Denied
+    acted: Acted
+    recorded: frozenset[str] = frozenset()
+    withheld: Mapping[str, str] = {}
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -37,7 +63,7 @@ class Query(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True):
     """One route. `id` is stable: generated clients name their methods after it. `body` and `answer` are msgspec types
     (None = no body); `needs` is the capability the caller must have (empty = open to everybody); `failures` are the
-    statuses of refusals a client should expect beside the usual ones."""
+    statuses of refusals a client should expect beside the usual ones. A GET that `changes` something is not carried out for a HEAD."""
 
     method: str
     path: str
@@ -51,26 +77,58 @@ class Operation(msgspec.Struct, frozen=True):
     status: int = 200
     needs: str = ""
     failures: tuple[int, ...] = ()
+    changes: bool = False
 
 
 def mount(app: FastAPI, prefix: str, operations: Iterable[Operation]) -> None:
     """Add the routes, in the order of the table. Two rows for one method and path are a defect: ValueError."""
-    by_path: dict[str, dict[str, Endpoint]] = {}
+    by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         methods = by_path.setdefault(prefix + operation.path, {})
         if operation.method in methods:
             raise ValueError(f"{operation.method} {prefix}{operation.path} is registered twice")
-        methods[operation.method] = operation.act
+        methods[operation.method] = operation
     for path, methods in by_path.items():
         app.router.add_route(path, _by_method(methods), methods=sorted(methods), include_in_schema=False)
 
 
-def _by_method(methods: Mapping[str, Endpoint]) -> Endpoint:
+def _by_method(methods: Mapping[str, Operation]) -> Endpoint:
     async def act(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await methods[method](request)
+        operation = methods["GET" if request.method == "HEAD" else request.method]
+        if request.method == "HEAD" and operation.changes:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
+        if not operation.needs:
+            return await operation.act(request)
+        caller = await caller_of(request)
+        await admit(request, caller, operation.needs, operation.id)
+        answered = await operation.act(request)
+        gate = gate_of(request)
+        changed = answered.status_code < 400 and not getattr(request.state, "unchanged", False)
+        if gate is not None and operation.needs in gate.recorded and changed:
+            await gate.acted(caller, operation.id, request.url.path)
+        return answered
 
     return act
+
+
+def gate_of(request: Request) -> Gate | None:
+    gate: Gate | None = getattr(request.app.state, "gate", None)
+    return gate
+
+
+async def admit(request: Request, caller: Caller, capability: str, operation: str) -> None:
+    """Let a caller pass who has the capability, where no setting takes it from everybody. Else the denial is recorded and `Forbidden`
+    raised. An application without a gate (`app.state.gate`) withholds nothing and records nothing."""
+    gate = gate_of(request)
+    setting = gate.withheld.get(capability, "") if gate is not None else ""
+    if caller.may(capability) and not setting:
+        return
+    if gate is not None:
+        await gate.denied(caller, capability, operation, request.url.path)
+    if setting:
+        raise Forbidden(f"this server does not allow it: the setting {setting} is off")
+    told = f"{caller.shown} (role {caller.role or 'none'}) may not do this: it needs the capability {capability}"
+    raise Forbidden(told, hint="ask an admin for a role that has it")
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -101,7 +159,9 @@ def describe(document: dict[str, Any], prefix: str, tag: str, operations: Sequen
     types = [kind for operation in operations for kind in (operation.body, operation.answer) if kind is not None]
     references, schemas = msgspec.json.schema_components([error, *types], ref_template="#/components/schemas/{name}")
     known = dict(zip(map(id, [error, *types]), references, strict=True))
-    document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(schemas)
+    components["securitySchemes"] = SCHEMES
     paths = document.setdefault("paths", {})
     for operation in operations:
         path = _PATH_PARAM.sub(r"{\1}", prefix + operation.path)
@@ -132,6 +192,7 @@ def _describe(operation: Operation, tag: str, known: Mapping[int, Any], error: A
         "tags": [tag],
         "parameters": parameters,
         "responses": responses,
+        "security": [{name: []} for name in SCHEMES] if operation.needs else [],
     }
     if operation.body is not None:
         schema = {"schema": known[id(operation.body)]}

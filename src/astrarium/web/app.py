@@ -40,11 +40,13 @@ def create_app(
     body_max_bytes: int,
     lifespan: Lifespan | None = None,
     hosts: Collection[str] | None = None,
+    any_name: bool = False,
     gzip_min_bytes: int = 0,
 ) -> FastAPI:
     """An empty application; surfaces add their routes to it.
 
-    `hosts`: the names a client may call us by, beside loopback ones (None = any name). `gzip_min_bytes`: answers from this
+    `hosts`: the names a client may call us by, beside loopback ones (None = any name and any origin). `any_name`: by any other name
+    too, as long as a page that calls us came from that name; for servers that want a credential. `gzip_min_bytes`: answers from this
     size on are compressed for clients that ask for it (0 = never).
     """
     app = FastAPI(
@@ -55,7 +57,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, raise_again)
     app.add_middleware(BodyLimit, most=body_max_bytes)
     if hosts is not None:
-        app.add_middleware(Addressed, hosts=hosts)
+        app.add_middleware(Addressed, hosts=hosts, any_name=any_name)
     if gzip_min_bytes:
         app.add_middleware(GZipMiddleware, minimum_size=gzip_min_bytes)
     app.add_middleware(Problems, shapes=shapes)
@@ -127,28 +129,38 @@ class BodyLimit:
 
 class Addressed:
     """Keeps strangers' web pages away from a server without sign-in: a browser on this machine would carry their requests to a
-    loopback port. Refused: names that are neither loopback nor ours (DNS rebinding) and foreign origins (cross-site posts)."""
+    loopback port. Refused: names that are neither loopback nor ours (DNS rebinding) and foreign origins (cross-site posts). With
+    `any_name` every name is ours, since a stranger's page has no credential; only origins other than the name called are foreign."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], any_name: bool = False) -> None:
         self.app = app
+        self.any_name = any_name
         self.hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             host = header(scope, b"host").decode("latin-1")
             origin = header(scope, b"origin").decode("latin-1")
-            if host and not self._ours("//" + host):
+            if host and not self.any_name and not self._ours("//" + host):
                 raise Forbidden(f"this server does not answer to the name {host!r}", hint=HOST_HINT)
-            if origin and not self._ours(origin):
+            if origin and not self._ours(origin) and not (self.any_name and _name(origin) == _name("//" + host) != ""):
                 raise Forbidden(f"requests from pages of {origin!r} are refused", hint=HOST_HINT)
         await self.app(scope, receive, send)
 
     def _ours(self, address: str) -> bool:
+        name = _name(address)
         try:
-            name = urlsplit(address).hostname or ""
             return name in self.hosts or name == "localhost" or ipaddress.ip_address(name).is_loopback
         except ValueError:
             return False
+
+
+def _name(address: str) -> str:
+    """The host name in an address; empty when it has none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def header(scope: Scope, name: bytes) -> bytes:

@@ -1,4 +1,5 @@
-"""Who calls, and where their work lands. `server` hands in how a credential becomes a caller; routes only ask for the caller."""
+"""Who calls, what they may do, and where their work lands. `server` hands in how a credential becomes a caller; routes only ask for
+the caller, and the gate in front of them (`surfaces/operation`) for what the caller may do."""
 
 from __future__ import annotations
 
@@ -14,15 +15,30 @@ from ..kernel.types import Actor, Scope
 PERSONAL = Scope("personal", "local")
 """Where everything lives while there is one local owner."""
 
+EVERYTHING = frozenset(("*",))
+"""The capabilities of one who may do whatever there is."""
+
 
 class Caller(msgspec.Struct, frozen=True):
-    """The one who makes a request, and the workspace and environment the request acts in."""
+    """The one who makes a request, the workspace and environment it acts in, and what they may do there. `name` is how people know
+    them; `actor` is what records say."""
 
     actor: Actor
     scope: Scope
+    role: str = ""
+    capabilities: frozenset[str] = frozenset()
+    name: str = ""
+
+    def may(self, capability: str) -> bool:
+        return capability in self.capabilities or self.capabilities is EVERYTHING
+
+    @property
+    def shown(self) -> str:
+        """What people are told who it was."""
+        return self.name or self.actor.id
 
 
-LOCAL_OWNER = Caller(Actor("user", "local"), PERSONAL)
+LOCAL_OWNER = Caller(Actor("user", "local"), PERSONAL, "admin", EVERYTHING, "local")
 
 Authenticate = Callable[[str], Awaitable[Caller]]
 """(credential, empty when none was presented) → caller. Raises `Unauthenticated`."""

@@ -17,6 +17,8 @@ import msgspec
 
 from astrarium.runs import message as m
 from astrarium.runs.ports import Ask, Child
+from astrarium.runs.routing.depends import DependsRouter
+from astrarium.runs.routing.port import Ended
 from astrarium.runs.row import all_rows
 from astrarium.runs.run import RunMachine
 from astrarium.runs.state import Definition, RunState
@@ -145,6 +147,19 @@ def forked() -> Story:
     return story.tell(order).try_(1, output="one").try_(2, output="two")
 
 
+def imported() -> Story:
+    graph = chain(3)
+    story = Story(graph)
+    definition = Definition(graph)
+    ended = [Ended(0, 0, "succeeded"), Ended(1, 1, "failed"), Ended(2, 2, "aborted")]
+    memo = DependsRouter().past(definition.plan, ended, "failed", "imported")
+    steps = tuple(m.Inherited(one.node, one.no, one.outcome, try_no=1, retries=1, started_at=5, ended_at=6) for one in ended)
+    start = m.StartRun(story.hash, graph.name, "dags", "r1", trigger="import")
+    resolved = m.Resolved((("A", "1"),))
+    order = m.ImportRun(start, "failed", 4, 5, 6, 0, "imported", steps, definition.router.dump(memo), resolved)
+    return story.tell(order, m.RenameRun("moved"), m.ReopenRun()).try_(1, output="one").try_(2, output="two")
+
+
 STORIES: dict[str, Callable[[], Story]] = {
     "retried": retried,
     "handled": handled,
@@ -152,6 +167,7 @@ STORIES: dict[str, Callable[[], Story]] = {
     "asked": asked,
     "looped": looped,
     "forked": forked,
+    "imported": imported,
 }
 
 if __name__ == "__main__":

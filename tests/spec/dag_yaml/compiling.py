@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from astrarium.spec.graph import Node
 Complaint = tuple[int, int, str, str]
 
 
-def dag(text: str) -> DagFile:
-    return compile_dag(textwrap.dedent(text), name="demo", file="demo.yaml", base_dir="/dags")
+def dag(text: str, **more: Any) -> DagFile:
+    return compile_dag(textwrap.dedent(text), name="demo", file="demo.yaml", base_dir="/dags", **more)
 
 
 def step(text: str) -> Node:

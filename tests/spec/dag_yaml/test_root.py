@@ -25,7 +25,7 @@ def test_an_almost_empty_dag_has_the_dialects_defaults() -> None:
     assert (graph.stop_grace_s, graph.timeout_s, graph.delay_s, graph.max_active_steps) == (5, 0, 0, 0)
     assert (graph.max_output_bytes, graph.merge_output, graph.base_dir) == (1024 * 1024, False, "/dags")
     assert graph.prepare is not None and graph.prepare.dotenv == (".env",)
-    assert found.meta == {"type": "chain", "histRetentionDays": 30}
+    assert found.meta == {"type": "chain"}
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_schedules(text: str, schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "names"), [("a.env", (".env", "a.env")), ("[.env, b, b]", (".env", "b")), ("[]", (".env",)), ("''", (".env",))]
+    ("text", "names"), [("a.env", (".env", "a.env")), ("[.env, b, b]", (".env", "b")), ("[]", ()), ("''", (".env",))]
 )
-def test_dotenv_always_begins_with_its_usual_file(text: str, names: tuple[str, ...]) -> None:
+def test_dotenv_begins_with_its_usual_file_unless_it_is_an_empty_list(text: str, names: tuple[str, ...]) -> None:
     prepare = dag(f"dotenv: {text}").graph.prepare
     assert prepare is not None and prepare.dotenv == names
 
@@ -132,16 +132,15 @@ CRON = "bad schedule `{}`: a cron expression has five fields (minute hour day mo
          (1, 11, "schedule", "bad schedule `CRON_TZ=Mars/X 0 1 * * *`: unknown time zone `Mars/X`")),
         ("maxActiveSteps: -1", (1, 17, "maxActiveSteps", "`maxActiveSteps` must be a whole number of at least 0")),
         ("timeoutSec: 1h", (1, 13, "timeoutSec", "`timeoutSec` must be a whole number of at least 0")),
-        ("params: {a: [1]}", (1, 13, "params", "the values of `params` must be plain texts or numbers")),
-        ("params: [[1]]", (1, 10, "params", "the values of `params` must be plain texts or numbers")),
+        ("params: [[1]]", (1, 10, "params", "an item of `params` is text or a map")),
         ("params: {schema: s, values: [a]}", (1, 29, "params.values", "`values` must be a map")),
         ("secrets: {name: a}", (1, 10, "secrets", "`secrets` must be a list of {name, provider, key}")),
         ("secrets: [{name: a, provider: env}]", (1, 11, "secrets[0].key", "a secret lacks the key `key`")),
         ("secrets: [{name: a-b, provider: env, key: k}]",
          (1, 18, "secrets[0].name", "`name` must be a name of a variable (letters, digits, `_`)")),
         ("secrets: [{name: a, provider: vault, key: k}]",
-         (1, 31, "secrets[0].provider", "`provider` must be one of env, file, not `vault`")),
-        ("mailOn: {failure: yes}", (1, 9, "mailOn", "`mailOn` must be a map of true and false values")),
+         (1, 31, "secrets[0].provider", "`provider` must be the name of an installed secret provider (env, file), not `vault`")),
+        ("mailOn: {failure: yes}", (1, 19, "mailOn.failure", "`failure` must be true or false")),
         ("smtp: {hots: a}", (1, 8, "smtp.hots", "unknown key `hots`, did you mean `host`?")),
         ("workerSelector: remote", (1, 17, "workerSelector", "`workerSelector` must be one of local, not `remote`")),
         ("- a", (1, 1, "", "a DAG must be a map of fields")),
@@ -153,9 +152,9 @@ def test_what_is_refused(text: str, expected: tuple[int, int, str, str]) -> None
 
 
 def test_hints_say_how_to_mend() -> None:
-    texts = ("params: {a: [1]}", "preconditions: 1", "a: [", "steps: *x", "steps: []\n---\nname: a\nsteps: [{call: a}]")
+    texts = ("params: [[1]]", "preconditions: 1", "a: [", "steps: *x", "steps: []\n---\nname: a\nsteps: [{call: a}]")
     assert [refusal(text).problems[0].hint for text in texts] == [
-        "write JSON as quoted text",
+        "give the list a name: `NAME: [...]`",
         "put numbers in quotes",
         "check indentation, quotes and colons here",
         "define `&x` before it is used",

@@ -28,7 +28,7 @@ def names(text: str) -> list[str]:
         ("container: {image: a}, command: x", "docker_1"),
         ("type: http, command: GET http://x/", "http_1"),
         ("executor: jq, command: .a", "jq_1"),
-        ("executor: {type: ssh}, command: x", "ssh_1"),
+        ("executor: {type: ssh, config: {user: u, host: h}}, command: x", "ssh_1"),
         ("type: command, command: x", "command_1"),
     ],
 )

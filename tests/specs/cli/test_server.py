@@ -136,3 +136,21 @@ def test_a_run_whose_server_is_killed_does_not_hang(room: Room) -> None:
     with room.server():
         until(lambda: room.document("status", "slow")["status"] == "failed", "the end of the lost run")
     assert room.processes(mark) == []
+
+
+def test_logs_of_a_run_whose_server_is_killed_end(room: Room) -> None:
+    mark = f"7{os.getpid()}"
+    room.write("dags/slow.yaml", SLOW.format(folder=room.folder, mark=mark))
+    with room.begun("server", "--port", "0") as server:
+        until((room.data / "server.json").exists, "the server's start")
+        room.ok("run", "slow", "--detach")
+        until((room.folder / "began").exists, "the step")
+        with room.begun("logs", "-f", "slow") as process:
+            server.kill()
+            server.wait()
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "the server ended before run" in err
+    with room.server():
+        until(lambda: room.document("status", "slow")["status"] == "failed", "the end of the lost run")
+    assert room.processes(mark) == []

@@ -19,7 +19,10 @@ from astrarium.spec.ids import uuid7
 from astrarium.store.log import run_folder
 from astrarium.surfaces.dags.catalog import Catalog
 from astrarium.surfaces.dags.definition import DagDefinitions
-from astrarium.worker import Worker
+from astrarium.surfaces.dags.machines.sweeper import SweeperMachine
+from astrarium.surfaces.dags.work.notice import SendNotices
+from astrarium.surfaces.dags.work.retention import Retention
+from astrarium.worker import Worker, load_steps
 
 SCOPE = Scope("personal", "local")
 ANNA = Actor("user", "anna")
@@ -55,8 +58,9 @@ class StepRow(NamedTuple):
 
 
 class Desk:
-    def __init__(self, worker: Worker, folder: Path) -> None:
+    def __init__(self, worker: Worker, folder: Path, retention: Retention) -> None:
         self.worker = worker
+        self.retention = retention
         self.engine = worker.engine
         self.folder = folder
         """Where the DAGs lie and their steps run."""
@@ -193,9 +197,15 @@ async def open_desk(folder: Path, **settings: Any) -> AsyncIterator[Desk]:
     definitions = DagDefinitions(Catalog(home, max_bytes=1 << 20))
     registry = Registry()
     registry.add_thing("text", bytes)
+    notices, retention = SendNotices(made, load_steps()), Retention(made, "")
+    notices.register(registry)
+    registry.add_machine(SweeperMachine())
+    for kind in retention.kinds:
+        registry.add_kind(kind)
     worker = await Worker.open(made, definitions=definitions, registry=registry)
-    definitions.bind(worker.engine)
+    for part in (definitions, notices, retention):
+        part.bind(worker.engine)
     try:
-        yield Desk(worker, home)
+        yield Desk(worker, home, retention)
     finally:
         await worker.close(0.0)

@@ -93,7 +93,7 @@ EXPECTED: dict[str, Expected] = {
         },
         exits={"missing": 127},
     ),
-    "merged": Expected(GOOD, outputs={"both": "one\ntwo\nthree"}),
+    "merged": Expected(GOOD, outputs={"both": "one\nthree"}),
     "limited": Expected("failed", {"fits": GOOD, "too-much": "failed", "not-captured": GOOD}, outputs={"fits": "x" * 100}),
     "binary": Expected(GOOD, {"bytes": GOOD, "next": GOOD}, outputs={"bytes": "\ufffd\ufffd\ufffd ok"}),
     "children": Expected(GOOD, outputs={"used": "8 succeeded"}),

@@ -35,8 +35,9 @@ def test_the_filter_and_the_shown_number_agree() -> None:
     store.executemany("INSERT INTO runs VALUES (?, ?, ?, ?)", run_cases())
     seen = 0
     for number in range(9):
-        condition, args = status.with_status(number)
-        rows = store.execute(f"SELECT status, outcome, waiting, queue FROM runs WHERE {condition}", args).fetchall()
+        rows = []
+        for condition, args in status.with_status(number):
+            rows += store.execute(f"SELECT status, outcome, waiting, queue FROM runs WHERE {condition}", args).fetchall()
         assert {status.run_status(*row) for row in rows} <= {number}
         seen += len(rows)
     assert seen == len(run_cases())
@@ -85,6 +86,8 @@ START = m.StartRun("hash", "dag", "dags", "id", "A=1")
 BODIES: list[tuple[Any, list[str]]] = [
     (m.RunCreated(START), ["run id of dag created (manual) with A=1"]),
     (m.RunForked(m.ForkRun(START, "old", 1, 2)), ["run id of dag forked from old"]),
+    (m.RunImported(m.ImportRun(START, "failed", 1)), ["run id of dag taken over: it failed elsewhere"]),
+    (m.RunRenamed("new", "dag"), ["DAG dag renamed to new"]),
     (m.RunBegan((Visit(0, 0), Skip(1, 1))), ["run began", "step b skipped"]),
     (m.RunPrepared(m.Resolved(error="no\nfile")), ["parameters and environment could not be resolved: no file"]),
     (m.RunPrepared(m.Resolved(unmet="x")), ["precondition not met: x"]),

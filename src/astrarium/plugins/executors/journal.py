@@ -14,8 +14,15 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
+from ...lazy import library
+
+if TYPE_CHECKING:
+    import psutil
+else:
+    psutil = library("psutil")
+
 
 TRY_COOKIE = "ASTRARIUM_TRY"
 SERVER_COOKIE = "ASTRARIUM_SERVER"

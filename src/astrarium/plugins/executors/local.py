@@ -96,7 +96,7 @@ class LocalExecutor:
         """`start` for callers in the loop that hand descriptors to the child."""
         if self._closed:
             raise OSError(errno.ECANCELED, "the executor is closed: the server is stopping", spec.argv[0])
-        out, err = open_sinks(spec.stdout, spec.stderr, spec.max_log_bytes, spec.redact)
+        out, err = open_sinks(spec.stdout, spec.stderr, spec.max_log_bytes, spec.redact, spec.copy)
         start_s = clock_s()
         try:
             popen = self._popen(spec, out.fd, err.fd if err else out.fd, pass_fds)

@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-from ...runs.redact import Redactor
+from ...runs.work.redact import Redactor
 
 CHUNK_BYTES = 64 * 1024
 CUT_EVERY_S = 0.25
@@ -84,9 +84,10 @@ class FileSink:
 class PumpSink:
     """The child writes to a pipe; the loop takes secrets out and appends the rest to the file."""
 
-    def __init__(self, path: Path, cap_bytes: int, redact: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, cap_bytes: int, redact: tuple[str, ...], copy: Path | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._file = open_log(path)
+        self._copy = open_log(copy) if copy is not None else -1
         size = os.fstat(self._file).st_size
         self._room = max(0, cap_bytes - size) if cap_bytes else -1
         self._cap = cap_bytes
@@ -139,9 +140,10 @@ class PumpSink:
         elif self._room >= 0:
             self._room -= len(data)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
+            for file in (self._file, self._copy):
+                view = memoryview(data) if file >= 0 else memoryview(b"")
+                while view:
+                    view = view[os.write(file, view) :]
         except OSError:
             # A full disk: the writer meets a closed pipe, as it would meet ENOSPC on the file itself.
             self._drop()
@@ -159,6 +161,9 @@ class PumpSink:
         self._drop()
         os.close(self._file)
         self._file = -1
+        if self._copy >= 0:
+            os.close(self._copy)
+            self._copy = -1
 
 
 class SizeWatch:
@@ -190,16 +195,20 @@ class SizeWatch:
         self._timer = asyncio.get_running_loop().call_later(CUT_EVERY_S, self._look) if self._sinks else None
 
 
-def open_sink(path: Path, cap_bytes: int, redact: tuple[str, ...]) -> Sink:
-    """A straight file unless secrets have to be taken out."""
-    return PumpSink(path, cap_bytes, redact) if redact else FileSink(path, cap_bytes)
+def open_sink(path: Path, cap_bytes: int, redact: tuple[str, ...], copy: Path | None = None) -> Sink:
+    """A straight file unless secrets have to be taken out, or a copy is wanted."""
+    return PumpSink(path, cap_bytes, redact, copy) if redact or copy is not None else FileSink(path, cap_bytes)
 
 
-def open_sinks(stdout: Path, stderr: Path | None, cap_bytes: int, redact: tuple[str, ...]) -> tuple[Sink, Sink | None]:
-    """Both streams' sinks; None for stderr = same as stdout. Nothing stays open when one fails."""
-    out = open_sink(stdout, cap_bytes, redact)
+def open_sinks(
+    stdout: Path, stderr: Path | None, cap_bytes: int, redact: tuple[str, ...], copy: Path | None = None
+) -> tuple[Sink, Sink | None]:
+    """Both streams' sinks; None for stderr = same as stdout, unless `copy` gets stdout alone. Nothing stays open when one fails."""
+    out = open_sink(stdout, cap_bytes, redact, copy)
     if stderr is None or stderr == stdout:
-        return out, None
+        if copy is None:
+            return out, None
+        stderr = stdout
     try:
         return out, open_sink(stderr, cap_bytes, redact)
     except OSError:

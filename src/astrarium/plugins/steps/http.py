@@ -7,12 +7,17 @@ one object `{"statusCode", "headers", "body"}`; `debug` shows the request too. W
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import httpx2
 import msgspec
 
+from ...lazy import library
 from ...runs.ports import Result, StepFailed, TryContext
+
+if TYPE_CHECKING:
+    import httpx2
+else:
+    httpx2 = library("httpx2")
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _MASKED = ("authorization", "cookie", "proxy-authorization", "x-api-key")
@@ -92,7 +97,7 @@ class Http:
             url=await ctx.expand(params.url),
             headers={name: await ctx.expand(value) for name, value in params.headers.items()},
             query={name: await ctx.expand(value) for name, value in params.query.items()},
-            body=ctx.expand_script(params.body),
+            body=ctx.expand_elsewhere(params.body, script=True),
         )
 
 

@@ -6,12 +6,17 @@ It runs in a Python worker process, because a filter can loop for ever or eat me
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import jq
 import msgspec
 
+from ...lazy import library
 from ...runs.ports import Result, TryContext
+
+if TYPE_CHECKING:
+    import jq
+else:
+    jq = library("jq")
 
 MAX_INPUT_BYTES = 64 * 1024 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024

@@ -153,6 +153,15 @@ class DependsRouter:
         memo.letters[node] = IDLE if outcome is None else letter_of(Ended(node, node, outcome))
         _recount(plan, memo)
 
+    def past(self, plan: Plan, ended: Iterable[Ended], outcome: RunOutcome, reason: str) -> Memo:
+        """The memo of a run that is over and was not routed here: which nodes ended how, and the verdict."""
+        memo = self.fresh(plan)
+        for step in ended:
+            memo.letters[step.node] = letter_of(step)
+        memo.phase, memo.verdict = CLOSED, Verdict(outcome, reason)
+        _recount(plan, memo)
+        return memo
+
     def verdict(self, memo: Memo) -> RunOutcome | None:
         return memo.verdict.outcome if memo.verdict is not None else None
 

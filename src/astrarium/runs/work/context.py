@@ -9,67 +9,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal as signals
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...errors import Invalid
-from ...spec.expand import StepRef, Variables, expand, expand_command, expand_script
+from ...spec.expand import Variables, expand, expand_command, expand_script
 from ...spec.graph import Graph, Node
-from ..ports import Caller, Definitions, Executor, Exit, ProcessSpec, PythonCall, Running, StepFailed
+from ..ports import Caller, Definitions, Executor, Exit, Kept, Outward, ProcessSpec, PythonCall, StepFailed, Stoppable
 from ..ports import Step as StepKind
-from ..redact import redact
 from ..state import RunState, Step
+from .environment import StepRefs, run_environment
+from .keep import Keep
+from .redact import redact
+from .secret import Secrets
+from .trace import TRACEPARENT, traceparent
 
-SERVER_NAMES = ("PATH", "HOME", "USER", "SHELL", "TMPDIR", "TERM", "EDITOR", "VISUAL", "LANG", "TZ", "LD_LIBRARY_PATH")
-SERVER_PREFIXES = ("LC_", "XDG_", "DAGU_", "DAG_")
 TIMED_OUT_CODE = 124
 NOWHERE = Path()
 """Where a try's folder and files lie before it has settled."""
 STATUS_LABELS = {"succeeded": "succeeded", "partial": "partially_succeeded", "cancelled": "aborted", "rejected": "rejected"}
-
-
-def server_environment() -> dict[str, str]:
-    """What of the server's own environment a child may see; the server's settings and secrets are not among it."""
-    return {
-        name: value for name, value in os.environ.items() if name in SERVER_NAMES or name.startswith(SERVER_PREFIXES)
-    }
-
-
-def read_secrets(references: tuple[dict[str, Any], ...], base_dir: str) -> dict[str, str]:
-    """Values of declared secrets: provider `env` reads a variable of the server, `file` a file. Raises `Invalid`."""
-    found: dict[str, str] = {}
-    for reference in references:
-        name, provider, key = reference["name"], reference.get("provider", "env"), reference.get("key", "")
-        if provider == "env":
-            value = os.environ.get(key)
-        elif provider == "file":
-            path = Path(base_dir or ".", Path(key).expanduser())
-            try:
-                value = path.read_text(encoding="utf-8").rstrip("\n")
-            except (OSError, UnicodeDecodeError):
-                value = None
-        else:
-            raise Invalid(f"secret {name}: unknown provider {provider!r}", hint="use env or file")
-        if value is None:
-            raise Invalid(f"secret {name}: {provider} {key!r} cannot be read", hint="define it where the server runs")
-        found[name] = value
-    return found
-
-
-def run_environment(state: RunState, server: Mapping[str, str], default_shell: str) -> dict[str, str]:
-    """The environment all steps of a run share, without secrets and outputs; `server` is what it has from the server's own."""
-    resolved = state.resolved
-    env = dict(server)
-    env.update(resolved.env)
-    env.update((name, value) for name, value in resolved.params if name)
-    if default_shell:
-        env["ASTRARIUM_DEFAULT_SHELL"] = default_shell
-    env["DAG_NAME"] = state.name
-    env["DAG_RUN_ID"] = state.alias
-    env["DAGU_PARAMS_JSON"] = resolved.params_json or "{}"
-    return env
 
 
 class Shop(Protocol):
@@ -81,6 +40,11 @@ class Shop(Protocol):
     server_env: Mapping[str, str]
     default_shell: str
     max_log_bytes: int
+    worker: str
+    folder: Path
+    keep: Keep
+    secrets: Secrets
+    egress: Outward
 
     def kind_of(self, node: Node) -> StepKind: ...
     def log_paths(self, state: RunState, step: Step, try_no: int) -> tuple[Path, Path]: ...
@@ -89,29 +53,9 @@ class Shop(Protocol):
     def scratch(self, state: RunState) -> Path: ...
     def main_outcome(self, state: RunState) -> str: ...
     def spawn_task(self, work: Any) -> None: ...
+    def traced(self, graph: Graph) -> bool: ...
     async def backtick(self, command: str, env: Mapping[str, str], cwd: Path) -> str: ...
     async def probe(self, command: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str]: ...
-
-
-class StepRefs(Mapping[str, StepRef]):
-    """Log files and exit codes of ended steps, by id and name; made when asked for, however many steps there are."""
-
-    def __init__(self, shop: Shop, state: RunState) -> None:
-        self._shop = shop
-        self._state = state
-
-    def __getitem__(self, name: str) -> StepRef:
-        step = self._state.steps.get(self._state.known.named[name])
-        if step is None or step.status != "done" or not step.try_no:
-            raise KeyError(name)
-        out, err = self._shop.log_paths(self._state, step, step.try_no)
-        return StepRef(str(out), str(err), str(step.exit_code or 0))
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self._state.known.named if name in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 class Try:
@@ -134,9 +78,13 @@ class Try:
     workdir = stdout = stderr = NOWHERE
     max_log_bytes = 0
     redact: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = {}
+    """Declared secrets by name, once the try has settled."""
+    _printed: Path | None = None
+    """What was printed on stdout alone, where it shares its log file with stderr."""
 
     @cached_property
-    def _live(self) -> list[Running]:
+    def _live(self) -> list[Stoppable]:
         return []
 
     @cached_property
@@ -175,6 +123,22 @@ class Try:
     def executor(self) -> Executor:
         return self._shop.executor
 
+    @property
+    def worker(self) -> str:
+        return self._shop.worker
+
+    @property
+    def egress(self) -> Outward:
+        return self._shop.egress
+
+    @property
+    def stdout_alone(self) -> Path | None:
+        return self._printed
+
+    @property
+    def notes(self) -> Path:
+        return self._shop.folder / "spawned"
+
     # -- what a text may refer to -------------------------------------------------------------------------------------
 
     @cached_property
@@ -193,13 +157,12 @@ class Try:
         return found
 
     @cached_property
-    def secrets(self) -> dict[str, str]:
-        return read_secrets(self._state.resolved.secrets, self.graph.base_dir)
-
-    @cached_property
     def shared_env(self) -> dict[str, str]:
         """The environment before the step's own variables."""
-        env = run_environment(self._state, self._shop.server_env, self._shop.default_shell)
+        return self._shared(self._shop.server_env)
+
+    def _shared(self, server: Mapping[str, str]) -> dict[str, str]:
+        env = run_environment(self._state, server, self._shop.default_shell)
         env.update(self.secrets)
         env["DAG_RUN_STEP_NAME"] = self.node.name
         env["DAG_RUN_LOG_FILE"] = str(self._shop.run_log_path(self._state))
@@ -222,7 +185,13 @@ class Try:
         env["PWD"] = str(self.workdir)
         env["DAG_RUN_STEP_STDOUT_FILE"] = str(self.stdout)
         env["DAG_RUN_STEP_STDERR_FILE"] = str(self.stderr)
+        if self._shop.traced(self.graph):
+            env[TRACEPARENT] = traceparent(self._state.root or self._state.run, self._state.run, self._state.round, self.no)
         return env
+
+    @cached_property
+    def declared_env(self) -> Mapping[str, str]:
+        return {**self._shared({}), **self.step_env}
 
     def _positional(self) -> dict[str, str]:
         return {str(place): value for place, (_, value) in enumerate(self._state.resolved.params, 1)}
@@ -230,14 +199,14 @@ class Try:
     @cached_property
     def variables(self) -> Variables:
         """Everything a configuration text may name."""
-        return Variables({**self.shared_env, **self.step_env, **self._positional()}, StepRefs(self._shop, self._state))
+        return Variables({**self.shared_env, **self.step_env, **self._positional()}, StepRefs(self._shop.log_paths, self._state))
 
     @cached_property
     def command_variables(self) -> Variables:
         """What is inserted into a command before its shell runs; the rest is left to the shell's environment."""
         named = {name: value for name, value in self._state.resolved.params if name}
         told = {**named, **self.outputs, **self._state.inputs, **self.step_env, **self._positional()}
-        return Variables(told, StepRefs(self._shop, self._state))
+        return Variables(told, StepRefs(self._shop.log_paths, self._state))
 
     async def expand(self, text: str) -> str:
         return await expand(text, self.variables, self.shell)
@@ -247,6 +216,10 @@ class Try:
 
     def expand_script(self, text: str) -> str:
         return expand_script(text, self.command_variables)
+
+    def expand_elsewhere(self, text: str, *, script: bool = False) -> str:
+        told = Variables({**self.declared_env, **self._positional()}, StepRefs(self._shop.log_paths, self._state))
+        return expand_script(text, told) if script else expand_command(text, told)
 
     async def shell(self, command: str) -> str:
         """What a backtick's command prints. `Invalid` when it fails."""
@@ -261,7 +234,9 @@ class Try:
     async def settle(self) -> None:
         """Find the try's folder, files and own variables; create what is missing."""
         shop, node, state = self._shop, self.node, self._state
-        self.redact = tuple(value for value in self.secrets.values() if value)
+        if state.resolved.secrets:
+            self.secrets = await shop.secrets.read(state.resolved.secrets, self.graph.base_dir)
+            self.redact = tuple(value for value in self.secrets.values() if value)
         workdir = state.resolved.workdir or str(shop.scratch(state))
         self.workdir = Path(workdir)
         for name, template in node.env:
@@ -274,20 +249,32 @@ class Try:
         shop.make_run_folder(state)
         self.stdout, self.stderr = shop.log_paths(state, self._step, self.try_no)
         self.max_log_bytes = shop.max_log_bytes
+        if node.log_output == "merged" or (self.graph.merge_output and not node.log_output):
+            self._merge_output()
         if node.stdout:
-            self.stdout = await self._redirected(node.stdout)
+            self.stdout = await self._redirected(node.stdout, self.stdout)
+            self.stderr = self.stdout if self._merged and not node.stderr else self.stderr
         if node.stderr:
-            self.stderr = await self._redirected(node.stderr)
+            self.stderr = await self._redirected(node.stderr, shop.log_paths(state, self._step, self.try_no)[1])
         if node.stdout or node.stderr:
             self.max_log_bytes = 0  # a file of the user's own is never cut
-        elif self.graph.merge_output:
-            self.stderr = self.stdout
         if node.stdout and self.stdout.exists():
             self._log_offset = self.stdout.stat().st_size  # what was there before is not this step's output
 
-    async def _redirected(self, template: str) -> Path:
+    _merged = False
+
+    def _merge_output(self) -> None:
+        """Both streams go to one file; where stdout alone is asked for, it goes to a file of its own as well."""
+        node, self._merged, self.stderr = self.node, True, self.stdout
+        if self.captures and (node.output is not None or (node.tolerate is not None and node.tolerate.output)):
+            self._printed = self.stdout.with_name(self.stdout.name + ".only")
+
+    async def _redirected(self, template: str, log: Path) -> Path:
+        """The file a user names; where the try's log is looked for, a link leads there."""
         path = Path(self.workdir, os.path.expanduser(await self.expand(template)))
         path.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        log.symlink_to(path.absolute())
         return path
 
     async def run_process(
@@ -298,9 +285,11 @@ class Try:
         merged = self.stderr == self.stdout
         spec = ProcessSpec(
             argv, env if env is not None else self.env, self.workdir, self.stdout, None if merged else self.stderr,
-            stdin, self.redact, self.max_log_bytes, self.tag,
+            stdin, self.redact, self.max_log_bytes, self.tag, self._printed,
         )  # fmt: skip
-        running = await self.executor.start(spec)
+        return await self.watch(await self.executor.start(spec))
+
+    async def watch(self, running: Stoppable) -> Exit:
         self._live.append(running)
         try:
             if self.stopping.is_set():
@@ -308,6 +297,9 @@ class Try:
             return await running.wait()
         finally:
             self._live.remove(running)
+
+    async def keep(self, key: str, make: Callable[[], Awaitable[Kept]]) -> Kept:
+        return await self._shop.keep.find(self.run_id, key, make)
 
     @property
     def tag(self) -> str:
@@ -369,20 +361,24 @@ class Try:
     def captured(self) -> str:
         """What the step printed in this execution, both ends trimmed. `StepFailed` above the graph's limit."""
         limit = self.graph.max_output_bytes
-        if not self.stdout.exists():
-            return ""
-        with self.stdout.open("rb") as file:
-            file.seek(self._log_offset)
-            data = file.read(limit + 1)
+        data = self._read_printed(limit + 1)
         if len(data) > limit:
             raise StepFailed(f"the step's output exceeds the maximum of {limit} bytes (maxOutputSize)")
         return data.decode("utf-8", "replace").strip()
 
     def printed(self) -> str:
         """The printed text a continue policy looks at; cut at the graph's limit."""
-        if not self.stdout.exists():
-            return ""
-        with self.stdout.open("rb") as file:
-            file.seek(self._log_offset)
-            return file.read(self.graph.max_output_bytes).decode("utf-8", "replace")
+        return self._read_printed(self.graph.max_output_bytes).decode("utf-8", "replace")
 
+    def _read_printed(self, most_bytes: int) -> bytes:
+        path, offset = (self._printed, 0) if self._printed is not None else (self.stdout, self._log_offset)
+        if not path.is_file():  # nothing was begun, or it went to a pipe of the user's
+            return b""
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(most_bytes)
+
+    def tidy(self) -> None:
+        """The try has been judged: what was kept only for that goes."""
+        if self._printed is not None:
+            self._printed.unlink(missing_ok=True)

@@ -9,20 +9,22 @@ from typing import Any
 
 import msgspec
 
-from ...errors import AstrariumError, Invalid, NotFound, Refused, Unavailable
+from ...errors import AstrariumError, NotFound, Refused, Unavailable
 from ...kernel.slots import PlainJob
 from ...kernel.types import Command, Job
 from ...spec.condition import all_hold, holds
+from ...spec.expand import Variables
 from ...spec.ids import uuid7
 from ...spec.retry import may_repeat, may_retry, repeat_delay_s, retry_delay_s, settle_retry, tolerates
 from ..decide import NOT_SUCCESS
 from ..message import EndChild, EndTry, LoseTry, Parent, ReopenRun, Resolved, StartRun, StartTry, StopRun, TimeOutAsk, TimeOutRun
 from ..ports import Result, StepFailed
-from ..redact import redact
 from ..row import output_variables
 from ..state import RunState, Step
 from .context import TIMED_OUT_CODE, Try
 from .prepare import resolve
+from .redact import redact
+from .secret import secret_in
 from .workshop import Workshop
 
 NUL_MARK = "\ufffd"
@@ -85,7 +87,9 @@ class RunStep:
             result = await self._outcome(attempt, state, step)
             if isinstance(result, LoseTry):
                 return result
-            return await judge(attempt, step, result)
+            told = await judge(attempt, step, result)
+            attempt.tidy()
+            return told
 
     async def _outcome(self, attempt: Try, state: RunState, step: Step) -> Result | LoseTry:
         """Run the step; what stopped it from outside, and what it raised, become results."""
@@ -133,13 +137,20 @@ async def unmet_condition(attempt: Try, step: Step) -> str:
 async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
     """The facts only the try knows: its output, which policies apply, whether to go on."""
     node = attempt.node
-    result = masked(capture(attempt, result), attempt.redact)
+    result = masked(capture(attempt, withheld(attempt, result)), attempt.redact)
     policy = node.tolerate
     tolerated = policy is not None and result.outcome in NOT_SUCCESS
     if tolerated and policy is not None:
         tolerated = tolerates(policy, result.exit_code, attempt.printed() if policy.output else "")
-    retry_in_s, limit = retry_of(attempt, step, result)
-    spawn = result.spawn
+    try:
+        retry_in_s, limit = await retry_of(attempt, step, result)
+    except AstrariumError as error:
+        retry_in_s, limit = None, 0
+        said = redact(f"{result.error}\nno further try: {error.message}".strip(), attempt.redact)
+        result = msgspec.structs.replace(result, error=said)
+    spawn, ask = result.spawn, result.ask
+    if ask is not None and node.timeout_s and not ask.timeout_s:
+        ask = msgspec.structs.replace(ask, timeout_s=node.timeout_s)
     return EndTry(
         step.no, attempt.try_no, result.outcome, result.output, result.patch, result.exit_code, result.error,
         tolerated=tolerated or (spawn is not None and node.tolerate is not None and node.tolerate.failure),
@@ -147,7 +158,7 @@ async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
         passed=result.outcome == "skipped" and node.tolerate is not None and node.tolerate.skipped,
         retry_in_s=retry_in_s, retry_limit=limit,
         again_in_s=await again_in_s(attempt, step, result) if node.repeat is not None else None,
-        ask=result.ask, children=spawn.children if spawn else None,
+        ask=ask, children=spawn.children if spawn else None,
         max_active=spawn.max_active if spawn else 0, parallel=spawn.parallel if spawn else False,
     )  # fmt: skip
 
@@ -164,7 +175,22 @@ def masked(result: Result, secrets: tuple[str, ...]) -> Result:
     patch = result.patch
     if patch is not None:
         patch = msgspec.json.decode(redact(msgspec.json.encode(patch).decode(), secrets))
-    return msgspec.structs.replace(result, output=output, error=redact(result.error, secrets), patch=patch)
+    ask = result.ask
+    if ask is not None:
+        ask = msgspec.structs.replace(ask, prompt=redact(ask.prompt, secrets))
+    return msgspec.structs.replace(result, output=output, error=redact(result.error, secrets), patch=patch, ask=ask)
+
+
+def withheld(attempt: Try, result: Result) -> Result:
+    """A child's parameters are recorded and shown: a secret among them is refused, since masked it would be of no use."""
+    if result.spawn is None or not attempt.secrets:
+        return result
+    for child in result.spawn.children:
+        name = secret_in(child.params, attempt.secrets)
+        if name:
+            said = f"the secret `{name}` cannot be a parameter of `{child.name}`, where it would be recorded: declare it there too"
+            return Result("failed", error=said)
+    return result
 
 
 def capture(attempt: Try, result: Result) -> Result:
@@ -182,15 +208,16 @@ def capture(attempt: Try, result: Result) -> Result:
     return msgspec.structs.replace(result, output=(result.output or "").strip())
 
 
-def retry_of(attempt: Try, step: Step, result: Result) -> tuple[float | None, int]:
-    """How long to wait before a further try, and how many further tries there may be; None = no retry applies."""
+async def retry_of(attempt: Try, step: Step, result: Result) -> tuple[float | None, int]:
+    """How long to wait before a further try, and how many further tries there may be; None = no retry applies. Raises
+    `AstrariumError` when a number of the policy cannot be told."""
     policy = attempt.node.retry
     if policy is None or (result.outcome not in NOT_SUCCESS and result.spawn is None):
         return None, 0
-    try:
-        rule = settle_retry(policy, attempt.variables)
-    except Invalid:
-        return None, 0
+    if isinstance(policy.limit, str) or isinstance(policy.interval_s, str):
+        limit, interval_s = [await attempt.expand(part) if isinstance(part, str) else part for part in (policy.limit, policy.interval_s)]
+        policy = msgspec.structs.replace(policy, limit=limit, interval_s=interval_s)
+    rule = settle_retry(policy, Variables())
     if result.spawn is None and not may_retry(rule, step.retries, result.exit_code):
         return None, 0
     return retry_delay_s(rule, step.retries), int(rule.limit)

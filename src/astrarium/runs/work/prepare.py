@@ -7,38 +7,54 @@ the entries are resolved first, with the parameters' plain defaults not yet know
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from dotenv import dotenv_values
 
 from ...errors import AstrariumError, Invalid
+from ...lazy import library
 from ...spec.condition import all_hold
-from ...spec.expand import Variables, expand
+from ...spec.expand import Shell, Variables, expand, expand_variables
 from ...spec.graph import Graph, Prepare
-from ...spec.params import apply_schema, override, params_json, parse_overrides, parse_params, variables
+from ...spec.params import Param, apply_schema, override, params_json, parse_overrides, parse_params, variables
 from ...spec.params import resolve as resolve_params
 from ..message import Resolved
 from ..state import RunState
-from .context import read_secrets, server_environment
-from .workshop import Workshop
+from .environment import server_environment
+from .redact import redact
+from .secret import secret_in
+from .workshop import Workshop, label_problems
+
+if TYPE_CHECKING:
+    import httpx2
+else:
+    httpx2 = library("httpx2")
+
+SCHEMA_MAX_BYTES = 1024 * 1024
+SCHEMA_TIMEOUT_S = 10.0
 
 
 async def resolve(shop: Workshop, state: RunState) -> Resolved:
-    """Everything a run's steps will find; what is wrong with it is told in `error`, never raised."""
+    """Everything a run's steps will find; what is wrong with it is told in `error`, never raised, and without secrets."""
     graph = state.known.graph
     wanted = graph.prepare or Prepare()
+    secrets: dict[str, str] = {}
     try:
-        return await _resolve(shop, state, graph, wanted)
+        refuse_labels(graph)
+        secrets = await shop.secrets.read(wanted.secrets, graph.base_dir)
+        return await _resolve(shop, state, graph, wanted, secrets)
     except AstrariumError as error:
-        return Resolved(error=error.message)
+        return Resolved(error=redact(error.message, secrets.values()))
     except OSError as error:
-        return Resolved(error=f"{error.filename or 'a file'}: {error.strerror or error}")
+        return Resolved(error=redact(f"{error.filename or 'a file'}: {error.strerror or error}", secrets.values()))
 
 
-async def _resolve(shop: Workshop, state: RunState, graph: Graph, wanted: Prepare) -> Resolved:
+async def _resolve(shop: Workshop, state: RunState, graph: Graph, wanted: Prepare, secrets: dict[str, str]) -> Resolved:
     base = Path(graph.base_dir) if graph.base_dir else shop.scratch(state)
     server = server_environment()
     known = {**server, "DAG_NAME": state.name, "DAG_RUN_ID": state.alias}
@@ -47,20 +63,24 @@ async def _resolve(shop: Workshop, state: RunState, graph: Graph, wanted: Prepar
     async def shell(command: str) -> str:
         return await shop.backtick(command, known, base)
 
-    folder = await working_folder(graph, base, known, shell)
-    found: dict[str, str] = {}
-    found.update(read_dotenv(wanted.dotenv, (folder, base)))
+    inherited = await folder_of_parent(shop, state)
+    folder = await working_folder(graph, base, inherited, known, shell)
+    names = [os.path.expanduser(expand_variables(name, Variables(known))) for name in wanted.dotenv]
+    found = {name: text for name, text in read_dotenv(names, (folder, base)).items() if name not in secrets}
     known.update(found)
     for name, template in wanted.env:
         found[name] = known[name] = os.path.expanduser(await expand(template, Variables(known), shell))
     if graph.workdir and "$" in graph.workdir:
-        folder = await working_folder(graph, base, known, shell)
+        folder = await working_folder(graph, base, inherited, known, shell)
     given = parse_overrides(state.params)
     params = await resolve_params(override(parse_params(wanted.params), given), Variables(known), shell)
     if wanted.param_schema is not None:
-        params = apply_schema(params, read_schema(wanted.param_schema, base))
+        params = apply_schema(params, await read_schema(wanted.param_schema, (folder, base)))
     known.update(variables(params))
-    known.update(read_secrets(wanted.secrets, graph.base_dir))
+    refuse_secrets(found, params, secrets)
+    if graph.log_dir:
+        shop.place_logs(state, Path(base, os.path.expanduser(await expand(graph.log_dir, Variables(known), shell))))
+    known.update(secrets)
     folder.mkdir(parents=True, exist_ok=True)
     return Resolved(
         tuple((param.name, param.text) for param in params),
@@ -68,8 +88,34 @@ async def _resolve(shop: Workshop, state: RunState, graph: Graph, wanted: Prepar
         tuple(found.items()),
         wanted.secrets,
         str(folder),
-        await unmet(shop, wanted, known, folder),
+        redact(await unmet(shop, wanted, known, folder), secrets.values()),
     )
+
+
+def refuse_labels(graph: Graph) -> None:
+    """This server's own worker has no labels, and there is no other. Raises `Invalid`."""
+    problems = label_problems(graph)
+    if problems:
+        raise Invalid(problems[0].message, problems, hint=problems[0].hint)
+
+
+def refuse_secrets(env: Mapping[str, str], params: Sequence[Param], secrets: Mapping[str, str]) -> None:
+    """Environment and parameters are recorded with the run, so no secret may be among them. Raises `Invalid`."""
+    told = [(f"env: the value of `{name}`", text) for name, text in env.items()]
+    told += [(f"params: the value of `{param.name or place}`", param.text) for place, param in enumerate(params, 1)]
+    for what, text in told if secrets else ():
+        name = secret_in(text, secrets)
+        if name:
+            hint = f"steps find the secret as ${name}; a step's own `env` may use it"
+            raise Invalid(f"{what} holds the secret `{name}` and would be recorded with the run ({hint})", hint=hint)
+
+
+async def folder_of_parent(shop: Workshop, state: RunState) -> Path | None:
+    """Dagu 1.30: a sub-DAG without a `workingDir` works where its parent does."""
+    if state.parent is None or state.known.graph.workdir:
+        return None
+    parent = await shop.engine.state(f"run:{state.parent.run}", state.scope)
+    return Path(parent.resolved.workdir) if parent is not None and parent.resolved.workdir else None
 
 
 async def unmet(shop: Workshop, wanted: Prepare, known: dict[str, str], folder: Path) -> str:
@@ -84,14 +130,14 @@ async def unmet(shop: Workshop, wanted: Prepare, known: dict[str, str], folder: 
     return "" if good else "; ".join(reason for reason in reasons if reason)
 
 
-async def working_folder(graph: Graph, base: Path, known: dict[str, str], shell: Any) -> Path:
+async def working_folder(graph: Graph, base: Path, inherited: Path | None, known: dict[str, str], shell: Shell) -> Path:
     """The run's folder: the definition's, relative to where the definition lies."""
     if not graph.workdir:
-        return base
+        return inherited or base
     return Path(base, os.path.expanduser(await expand(graph.workdir, Variables(known), shell)))
 
 
-def read_dotenv(names: tuple[str, ...], folders: tuple[Path, ...]) -> dict[str, str]:
+def read_dotenv(names: Sequence[str], folders: tuple[Path, ...]) -> dict[str, str]:
     """Variables of the files that exist, later files overriding earlier ones; each is looked up in the folders in order."""
     found: dict[str, str] = {}
     for name in names:
@@ -102,19 +148,52 @@ def read_dotenv(names: tuple[str, ...], folders: tuple[Path, ...]) -> dict[str, 
     return found
 
 
-def read_schema(schema: Any, base: Path) -> dict[str, Any]:
-    """A parameter schema given in place or as a file beside the definition. Raises `Invalid`."""
+async def read_schema(schema: Any, folders: Sequence[Path]) -> dict[str, Any]:
+    """A parameter schema given in place, as a file looked for in the folders in order, or under an http address. What a schema
+    refers to elsewhere is never fetched. Raises `Invalid`."""
     if isinstance(schema, dict):
         return schema
-    path = Path(base, str(schema))
-    if str(schema).startswith(("http://", "https://")):
-        raise Invalid(f"params.schema: {schema} is not fetched", hint="save it beside the DAG and name the file")
+    name = str(schema)
+    if name.startswith(("http://", "https://")):
+        data = await fetch_schema(name)
+    else:
+        places = [Path(folder, os.path.expanduser(name)) for folder in folders]
+        path = next((place for place in places if place.is_file()), places[-1])
+        try:
+            data = await asyncio.to_thread(read_part, path)
+        except OSError as error:
+            raise Invalid(f"params.schema: {path} cannot be read: {error.strerror or error}") from None
+    if len(data) > SCHEMA_MAX_BYTES:
+        raise Invalid(f"params.schema: {name} is larger than {SCHEMA_MAX_BYTES:,} bytes")
     try:
-        found = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise Invalid(f"params.schema: {path} cannot be read: {error}") from None
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Invalid(f"params.schema: {name} is no JSON: {error}") from None
     if not isinstance(found, dict):
-        raise Invalid(f"params.schema: {path} is not a JSON schema")
+        raise Invalid(f"params.schema: {name} is not a JSON schema")
     return found
 
 
+def read_part(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(SCHEMA_MAX_BYTES + 1)
+
+
+async def fetch_schema(address: str) -> bytes:
+    """A schema from the network, as the DAG's author asks for, bounded in time and size. Raises `Invalid`."""
+    parts: list[bytes] = []
+    try:
+        async with (
+            asyncio.timeout(SCHEMA_TIMEOUT_S),
+            httpx2.AsyncClient(follow_redirects=True) as client,
+            client.stream("GET", address) as answer,
+        ):
+            if answer.status_code != 200:
+                raise Invalid(f"params.schema: {address} answers with status {answer.status_code}")
+            async for part in answer.aiter_bytes():
+                parts.append(part)
+                if sum(map(len, parts)) > SCHEMA_MAX_BYTES:
+                    break
+    except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, UnicodeError) as error:
+        raise Invalid(f"params.schema: {address} cannot be fetched: {error or type(error).__name__}") from None
+    return b"".join(parts)

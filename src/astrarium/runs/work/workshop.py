@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import signal
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,17 @@ from ...errors import Invalid, Problem
 from ...kernel.engine import Engine
 from ...kernel.types import Job
 from ...spec.graph import Graph, Node
-from ...store.log import run_folder, try_file
+from ...store.log import RUN_MARK, run_folder, safe_name, try_file
+from ...web.egress import Egress
 from ..message import RunEnded, RunStopping
-from ..ports import Caller, Definitions, Executor, Exit, ProcessSpec
+from ..ports import Caller, Definitions, Executor, Exit, Outward, ProcessSpec, SecretProvider
 from ..ports import Step as StepKind
 from ..state import Definition, RunState, Step
-from .context import Try, server_environment
+from .context import Try
+from .environment import server_environment
+from .keep import Keep
+from .secret import Secrets
+from .trace import is_traced
 
 BACKTICK_LIMIT_BYTES = 1024 * 1024
 FOLDERS_KEPT = 10_000
@@ -49,6 +56,8 @@ class Workshop:
         *,
         max_log_bytes: int = 0,
         default_shell: str = "",
+        egress_allow: str = "",
+        secrets: Mapping[str, SecretProvider] | None = None,
     ) -> None:
         self.engine = engine
         self.steps = steps
@@ -60,11 +69,18 @@ class Workshop:
         self.default_shell = default_shell
         self.worker = engine.worker
         self.server_env: Mapping[str, str] = server_environment()
+        self.keep = Keep()
+        self.secrets = Secrets(secrets or {})
+        self.egress: Outward = Egress(egress_allow)
         self._folders: OrderedDict[str, Path] = OrderedDict()
         self._tries: dict[str, dict[int, Try]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         engine.registry.listen(RunStopping, self._stopping)
         engine.registry.listen(RunEnded, self._ended)
+
+    def traced(self, graph: Graph) -> bool:
+        """Whether processes are told their place in a distributed trace."""
+        return is_traced(graph, os.environ)
 
     # -- runs and steps -----------------------------------------------------------------------------------------------
 
@@ -123,6 +139,19 @@ class Workshop:
             folder.mkdir(parents=True, exist_ok=True)
             if len(self._folders) > FOLDERS_KEPT:
                 self._folders.popitem(last=False)
+
+    def place_logs(self, state: RunState, root: Path) -> None:
+        """The run's logs lie below `root` (Dagu 1.30: `<root>/<name>/dag-run_<time>_<id>`); where they are looked for, a link
+        leads there. Raises `OSError`."""
+        link = self.run_folder(state)
+        if link.is_symlink() or link.exists():
+            return
+        began = datetime.fromtimestamp(state.created_at / 1_000_000, UTC)
+        target = root / safe_name(state.name) / f"dag-run_{began:%Y%m%d_%H%M%S}_{safe_name(state.alias)}"
+        target.mkdir(parents=True, exist_ok=True)
+        (target / RUN_MARK).write_text(state.run)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target.absolute(), target_is_directory=True)
 
     def log_paths(self, state: RunState, step: Step, try_no: int) -> tuple[Path, Path]:
         """Where a try's stdout and stderr go; those of an inherited step stay where its own run put them."""
@@ -193,8 +222,11 @@ class Workshop:
             attempt.stop("stopped", event.grace_s, event.mode == "cooperative")
 
     def _ended(self, stream: str, event: RunEnded) -> None:
-        for attempt in list(self._tries.get(stream.partition(":")[2], {}).values()):
+        run = stream.partition(":")[2]
+        for attempt in list(self._tries.get(run, {}).values()):
             attempt.stop("stopped", attempt.graph.stop_grace_s)
+        if run in self.keep:
+            self.spawn_task(self.keep.close(run))
 
     def stop_all(self, why: str, grace_s: float) -> None:
         """The server stops: every try ends now."""
@@ -248,5 +280,20 @@ def check_graph(graph: Graph, steps: Mapping[str, StepKind]) -> None:
             msgspec.convert(node.params, kind.Params)
         except msgspec.ValidationError as error:
             problems.append(Problem(str(error), path=node.name))
+    problems += label_problems(graph)
     if problems:
         raise Invalid(str(problems[0]), problems)
+
+
+def label_problems(graph: Graph) -> list[Problem]:
+    """Complaints about labels (`workerSelector`) that no worker has: this server's own has none, and there is no other."""
+    asked = {"workerSelector": graph.meta.get("dag", {}).get("workerSelector")}
+    for name, extras in graph.meta.get("steps", {}).items():
+        asked[f"{name}.workerSelector"] = extras.get("workerSelector")
+    found: list[Problem] = []
+    for path, labels in asked.items():
+        if isinstance(labels, dict) and labels:
+            wanted = ", ".join(f"{name}={value}" for name, value in labels.items())
+            hint = "take the `workerSelector` out, or write `local`: this server executes everything itself"
+            found.append(Problem(f"no worker has the labels {wanted} that `{path}` asks for", path=path, hint=hint))
+    return found

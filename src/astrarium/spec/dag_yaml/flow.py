@@ -141,7 +141,7 @@ def read_repeat(fields: Fields, name: str = "repeatPolicy") -> Repeat | None:
     condition = None
     if rule.has("condition"):
         parts = {key: rule.node.entries[key] for key in rule.node.entries if key.lower() in ("condition", "expected")}
-        asked = YamlNode("map", rule.node.line, rule.node.column)
+        asked = rule.node.beside("map")
         asked.entries = parts
         condition = read_condition(asked, fields.at(name), fields.report)
     elif rule.has("expected"):

@@ -1,7 +1,7 @@
 """What a step does: which step type its fields mean, and that type's parameters (Dagu 1.30 executors, §5 of the contract).
 
-`docker`, `ssh`, `mail`, `archive`, `gha` and `chat` are read and checked here; their step types need not be installed for a
-file to load. `python` and `noop` are Astrarium's own.
+`docker`, `ssh`, `mail` and `archive` are read and checked here; their step types need not be installed for a file to load.
+`gha` and `chat` load only where a plugin gives them. `python` and `noop` are Astrarium's own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import shlex
 from typing import Any
 
 from ..source import YamlNode
+from .executor import READERS, read_elsewhere
 from .fields import Fields, known, scalar_text
+from .shape import CONFIGS, checked, keys_of, read_llm, read_messages
 
 TYPES: dict[str, str] = {
     "command": "shell",
@@ -37,29 +39,14 @@ TYPES: dict[str, str] = {
 }
 """The dialect's word for an executor → our step type."""
 
-MAX_PARALLEL_ITEMS = 1000
+NOT_BUILT = {
+    "gha": "run the action's own commands in a step with a `container`",
+    "chat": "call the model's API in an `http` step",
+}
+"""Types of the dialect that only a plugin of that kind can execute → what to do without one."""
+MAX_PARALLEL_ITEMS = 10_000
 DEFAULT_MAX_CONCURRENT = 10
 
-SSH = known("user", "host", "port", "key", "password", "strictHostKey", "knownHostFile", "shell", ip="host")
-CONTAINER = known(
-    "exec", "name", "image", "pullPolicy", "env", "volumes", "user", "workingDir", "platform", "ports", "network",
-    "startup", "command", "waitFor", "logPattern", "restartPolicy", "keepContainer", workDir="workingDir",
-)  # fmt: skip
-LLM = known(
-    "provider", "model", "system", "temperature", "maxTokens", "topP", "baseURL", "apiKeyName", "stream", "thinking"
-)
-_CONFIG = {
-    "http": known("timeout", "headers", "query", "body", "silent", "debug", "json", "skipTLSVerify"),
-    "jq": known("raw"),
-    "wait": known("prompt", "input", "required"),
-    "python": known("call", "args"),
-    "ssh": SSH,
-    "mail": known("from", "to", "subject", "message", "attachments", "attachLogs"),
-    "archive": known(
-        "source", "destination", "format", "compressionLevel", "password", "overwrite", "preservePaths", "stripComponents",
-        "include", "exclude", "dryRun", "verbose", "followSymlinks", "verifyIntegrity", "continueOnError",
-    ),
-}  # fmt: skip
 _PARALLEL = known("items", "maxConcurrent")
 
 
@@ -113,18 +100,52 @@ def read_kind(step: Fields, defaults: dict[str, Any], known_kinds: frozenset[str
             close = step.report.suggest(word, sorted({*TYPES, *(known_kinds or ())}))
             step.report.add(f"unknown step type `{word}`{close}", step.get("type") or step.get("executor"), step.at("type"))
             return word, "noop", {}
+        if kind in NOT_BUILT and kind not in (known_kinds or ()):
+            told = f"steps of type `{word}` cannot be executed here"
+            hint = f"{NOT_BUILT[kind]}, or install a plugin that gives the step type `{kind}`"
+            step.report.add(told, step.get("type") or step.get("executor"), step.at("type"), hint)
+        _refuse_strangers(step, kind)
         return word, kind, _params(kind, step, config, defaults)
+    _refuse_config(step, config)
     if step.has("call") or step.has("parallel"):
+        _refuse_strangers(step, "child")
         word = "parallel" if step.has("parallel") else "dag"
         return word, "child", _child(step)
     if step.has("container"):
+        _refuse_strangers(step, "docker")
         return "docker", "docker", _params("docker", step, config, defaults)
     if not step.has("command") and not step.has("script"):
         _nothing_to_do(step)
         return "step", "noop", {}
     # A step that would run inside the DAG's container or on its ssh host must never run here instead.
     kind = "docker" if defaults.get("container") else "ssh" if defaults.get("ssh") else "shell"
+    _refuse_strangers(step, kind)
     return "cmd" if step.has("command") else "script", kind, _params(kind, step, config, defaults)
+
+
+_MEANT_FOR = {
+    "container": ({"docker"}, "run in a container"),
+    "llm": ({"chat"}, "are of type `chat`"),
+    "messages": ({"chat"}, "are of type `chat`"),
+    "call": ({"child", "python"}, "run another DAG"),
+    "parallel": ({"child"}, "have a `call`"),
+    "params": ({"child", "python", "gha"}, "have a `call`"),
+}
+"""Field of a step → the types that take it, and how to say so."""
+
+
+def _refuse_strangers(step: Fields, kind: str) -> None:
+    """Fields another type would take are told instead of ignored; types of plugins may take any."""
+    if kind not in TYPES.values():
+        return
+    for name, (kinds, who) in _MEANT_FOR.items():
+        if kind not in kinds and step.has(name):
+            step.wrong(name, f"left out here: it is for steps that {who}")
+
+
+def _refuse_config(step: Fields, config: Fields | None) -> None:
+    if config is not None and config.entries:
+        step.wrong("config", "given together with `type`")
 
 
 def _nothing_to_do(step: Fields) -> None:
@@ -147,14 +168,23 @@ def _executor(step: Fields) -> tuple[Fields | None, str]:
     return executor.sub("config", None), executor.text("type").strip()
 
 
-def _checked(kind: str, config: Fields | None) -> Fields | None:
-    """The config with the keys its type knows, in their proper spelling."""
-    keys = _CONFIG.get(kind)
-    return config if config is None or keys is None else Fields(config.node, config.at("")[:-1], config.report, keys)
+def _checked(kind: str, config: Fields | None) -> tuple[Fields | None, dict[str, Any]]:
+    """The config with the keys its type knows in their proper spelling, and its fitting values as plain data."""
+    shape = CONFIGS.get(kind)
+    if config is None:
+        return None, {}
+    if shape is None:
+        return config, config.node.plain() if config.node.kind == "map" else {}
+    fields = Fields(config.node, config.at("")[:-1], config.report, keys_of(shape, kind))
+    return fields, {} if kind in _READ_HERE else checked(fields, shape)
+
+
+_READ_HERE = frozenset(("http", "jq", "wait", "python"))
+"""Types whose config is read field by field below."""
 
 
 def _params(kind: str, step: Fields, config: Fields | None, defaults: dict[str, Any]) -> dict[str, Any]:
-    config = _checked(kind, config)
+    config, given = _checked(kind, config)
     if kind == "shell":
         return _shell(step)
     if kind == "child":
@@ -166,40 +196,23 @@ def _params(kind: str, step: Fields, config: Fields | None, defaults: dict[str, 
     work = Work(step)
     if kind == "http":
         return _http(step, work, config)
+    if kind in READERS:
+        return read_elsewhere(kind, step, work.commands, work.script, read_shell(step), given, defaults)
     if kind == "jq":
         raw = bool(config and config.flag("raw"))
         return {"filter": work.command or ".", "input": work.script, "raw": raw}
-    params: dict[str, Any] = dict(config.node.plain()) if config and config.node.kind == "map" else {}
     if kind not in TYPES.values() or kind == "noop":
-        return params | _if_any(command=work.command, script=work.script)
-    return _if_any(config=params, commands=work.commands, script=work.script) | _surroundings(kind, step, defaults)
+        return given | _if_any(command=work.command, script=work.script)
+    return _if_any(config=given, commands=work.commands, script=work.script) | _surroundings(kind, step, defaults)
 
 
 def _surroundings(kind: str, step: Fields, defaults: dict[str, Any]) -> dict[str, Any]:
     """What the types that only load take from outside their config."""
-    if kind == "docker":
-        return _if_any(container=read_container(step) or defaults.get("container"), shell=read_shell(step))
-    if kind == "ssh":
-        return _if_any(ssh=defaults.get("ssh"), shell=read_shell(step))
     if kind == "chat":
-        llm = step.sub("llm", LLM)
-        return _if_any(llm=llm.node.plain() if llm else defaults.get("llm"), messages=step.plain("messages"))
+        return _if_any(llm=read_llm(step) or defaults.get("llm"), messages=read_messages(step))
     if kind == "gha":
         return _if_any(inputs=step.plain("params"))
     return {}
-
-
-def read_container(fields: Fields) -> Any:
-    """The name of a container, or its checked description."""
-    node = fields.get("container")
-    if node is None:
-        return None
-    if node.kind == "scalar":
-        return scalar_text(node)
-    described = fields.sub("container", CONTAINER)
-    if described and described.node.kind == "map" and not described.has("image") and not described.has("exec"):
-        fields.report.add("`container` needs `image` or `exec`", node, fields.at("container"))
-    return node.plain()
 
 
 def _if_any(**values: Any) -> dict[str, Any]:

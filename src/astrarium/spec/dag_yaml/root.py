@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
-from ..cron import BadCron, parse_cron
+from ..cron import BadCron, BadSpan, parse_cron, parse_span
 from ..graph import Prepare
 from ..source import YamlNode
 from .fields import Fields, known, scalar_text
 from .flow import read_conditions, read_env
-from .kind import LLM, SSH, read_container
+from .shape import read_auths, read_container, read_llm, read_object
 from .step import MAX_NAME, read_selector
 
 ROOT = known(
     "name", "group", "description", "tags", "type", "steps", "schedule", "skipIfSuccessful", "params", "env", "dotenv",
     "workingDir", "shell", "preconditions", "handlerOn", "maxActiveRuns", "maxActiveSteps", "queue", "delaySec",
-    "timeoutSec", "restartWaitSec", "maxCleanUpTimeSec", "histRetentionDays", "logDir", "logOutput", "maxOutputSize",
+    "timeoutSec", "restartWaitSec", "maxCleanUpTimeSec", "histRetentionDays", "histRetentionRuns", "logDir", "logOutput",
+    "maxOutputSize", "notify",
     "mailOn", "smtp", "errorMail", "infoMail", "waitMail", "runConfig", "secrets", "container", "ssh", "registryAuths",
-    "llm", "otel", "workerSelector", precondition="preconditions",
+    "llm", "otel", "workerSelector", "catchup", "catchupWindow", "overlapPolicy", precondition="preconditions",
+    hist_retention_runs="histRetentionRuns", catchup_window="catchupWindow", overlap_policy="overlapPolicy",
 )  # fmt: skip
 _SCHEDULE = known("start", "stop", "restart")
+_OVERLAPS = ("skip", "queue", "all", "cancel")
+_NO_CATCHUP = ("", "off", "false", "none", "no")
 _SECRET = known("name", "provider", "key", "options")
-_MAIL_ON = known("failure", "success", "wait")
-_MAIL = known("from", "to", "prefix", "attachLogs")
-_OBJECTS = {
-    "smtp": known("host", "port", "username", "password"),
-    "mailOn": _MAIL_ON,
-    "errorMail": _MAIL,
-    "infoMail": _MAIL,
-    "waitMail": _MAIL,
-    "runConfig": known("disableParamEdit", "disableRunIdEdit"),
-    "otel": known("enabled", "endpoint", "headers", "insecure", "timeout", "resource"),
-    "ssh": SSH,
-    "llm": LLM,
-}
+BUILT_IN_SECRETS = frozenset(("env", "file"))
 _DAG_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -78,15 +71,44 @@ def _crons(fields: Fields, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read_prepare(fields: Fields) -> Prepare:
+def read_overlap(fields: Fields) -> dict[str, Any]:
+    """What becomes of slots that were missed, and of those that come due while a run is active. Our own fields, two of them known to
+    Dagu 2 as `catchup_window` and `overlap_policy`. A window alone catches up on the latest."""
+    window_s = _span_s(fields, "catchupWindow")
+    off = fields.text("catchup").lower() in _NO_CATCHUP
+    catchup = "" if off else fields.choice("catchup", ("latest", "all", "off"))
+    if catchup and not fields.has("catchupWindow"):
+        hint = "say how far back to go, e.g. `catchupWindow: 6h`"
+        fields.report.add("`catchup` needs a `catchupWindow`", fields.entries["catchup"], "catchup", hint)
+    if window_s and not fields.has("catchup"):
+        catchup = "latest"
+    overlap = fields.choice("overlapPolicy", _OVERLAPS)
+    return {"catchup": catchup, "catchupWindow": window_s if catchup else 0, "overlapPolicy": "" if overlap == "skip" else overlap}
+
+
+def _span_s(fields: Fields, name: str) -> int:
+    node = fields.get(name)
+    if node is None:
+        return 0
+    try:
+        return parse_span(scalar_text(node) if node.kind == "scalar" else "")
+    except BadSpan as error:
+        fields.wrong(name, f"a number of seconds above 0, or a time like `90m`, `6h`, `1d` ({error})")
+        return 0
+
+
+def read_prepare(fields: Fields, known_secrets: frozenset[str] | None = None) -> Prepare:
+    """`.env` is read always, unless `dotenv` is an empty list. `known_secrets` are the providers that are installed."""
     values, schema = _read_params(fields)
-    dotenv = tuple(dict.fromkeys((".env", *(name for name in fields.texts("dotenv") if name))))
+    named = fields.get("dotenv")
+    none = named is not None and named.kind == "list" and not named.items
+    dotenv = () if none else tuple(dict.fromkeys((".env", *(name for name in fields.texts("dotenv") if name))))
     return Prepare(
         params=values,
         param_schema=schema,
         env=read_env(fields),
         dotenv=dotenv,
-        secrets=_read_secrets(fields),
+        secrets=_read_secrets(fields, known_secrets),
         when=read_conditions(fields),
     )
 
@@ -112,19 +134,22 @@ def _params_data(fields: Fields, node: YamlNode) -> Any:
     if node.kind == "scalar":
         return scalar_text(node)
     if node.kind == "map":
-        pairs = node.entries.items()
-        return {key: scalar_text(value) for key, (_, value) in pairs if _is_plain(fields, value)}
-    return [_params_data(fields, item) for item in node.items if item.kind != "list" or not _is_plain(fields, item)]
+        return {key: _params_value(value) for key, (_, value) in node.entries.items()}
+    found: list[Any] = []
+    for item in node.items:
+        if item.kind == "list":
+            fields.report.add("an item of `params` is text or a map", item, "params", "give the list a name: `NAME: [...]`")
+        else:
+            found.append(_params_data(fields, item))
+    return found
 
 
-def _is_plain(fields: Fields, node: YamlNode) -> bool:
-    if node.kind == "scalar":
-        return True
-    fields.report.add("the values of `params` must be plain texts or numbers", node, "params", "write JSON as quoted text")
-    return False
+def _params_value(node: YamlNode) -> str:
+    """Values become texts; a list or map becomes its JSON."""
+    return scalar_text(node) if node.kind == "scalar" else json.dumps(node.plain(), ensure_ascii=False, separators=(",", ":"))
 
 
-def _read_secrets(fields: Fields) -> tuple[dict[str, Any], ...]:
+def _read_secrets(fields: Fields, providers: frozenset[str] | None) -> tuple[dict[str, Any], ...]:
     node = fields.get("secrets")
     if node is None:
         return ()
@@ -140,21 +165,28 @@ def _read_secrets(fields: Fields) -> tuple[dict[str, Any], ...]:
         name = rule.text("name")
         if name and not _VARIABLE.match(name):
             rule.wrong("name", "a name of a variable (letters, digits, `_`)")
-        provider = rule.choice("provider", ("env", "file"))
-        secret = {"name": name, "provider": provider, "key": rule.text("key"), "options": rule.plain("options")}
+        provider = rule.text("provider").strip()
+        if provider and provider not in (providers or BUILT_IN_SECRETS):
+            installed = ", ".join(sorted(providers or BUILT_IN_SECRETS))
+            close = fields.report.suggest(provider, sorted(providers or BUILT_IN_SECRETS))
+            rule.wrong("provider", f"the name of an installed secret provider ({installed}), not `{provider}`{close}")
+        options = rule.get("options")
+        if options is not None and not (options.kind == "map" and all(v.kind == "scalar" for _, v in options.entries.values())):
+            rule.wrong("options", "a map of plain values")
+            options = None
+        values = {key: scalar_text(value) for key, (_, value) in options.entries.items()} if options else {}
+        secret = {"name": name, "provider": provider, "key": rule.text("key"), "options": values}
         found.append({key: value for key, value in secret.items() if value})
     return tuple(found)
 
 
 def read_defaults(fields: Fields) -> dict[str, Any]:
     """What the DAG gives its steps: `container`, `ssh`, `llm`; the keys of each are checked."""
-    given = {"container": read_container(fields), "ssh": _object(fields, "ssh"), "llm": _object(fields, "llm")}
+    given = {"container": read_container(fields), "ssh": read_object(fields, "ssh"), "llm": read_llm(fields)}
+    if given["container"] and given["ssh"]:
+        fields.wrong("ssh", "given without a `container`: steps run in one place")
+    given |= {name: fields.plain(name) for name in ("smtp", "registryAuths")}  # checked by `read_kept`
     return {name: value for name, value in given.items() if value}
-
-
-def _object(fields: Fields, name: str) -> Any:
-    part = fields.sub(name, _OBJECTS[name])
-    return {key: value.plain() for key, value in part.entries.items()} if part else None
 
 
 def read_kept(fields: Fields) -> dict[str, Any]:
@@ -165,15 +197,14 @@ def read_kept(fields: Fields) -> dict[str, Any]:
         "description": fields.text("description"),
         "skipIfSuccessful": fields.flag("skipIfSuccessful"),
         "restartWaitSec": fields.whole("restartWaitSec"),
-        "registryAuths": fields.plain("registryAuths"),
+        "registryAuths": read_auths(fields),
         "workerSelector": read_selector(fields),
+        **read_overlap(fields),
     }
     for name in ("smtp", "mailOn", "errorMail", "infoMail", "waitMail", "runConfig", "otel"):
-        kept[name] = _object(fields, name)
-    for name in ("mailOn", "runConfig"):
-        part = kept[name] or {}
-        if not all(isinstance(value, bool) for value in part.values()):
-            fields.wrong(name, "a map of true and false values")
+        kept[name] = read_object(fields, name)
     kept = {name: value for name, value in kept.items() if value}
-    kept["histRetentionDays"] = fields.whole("histRetentionDays", 30, least=None)
+    for name in ("histRetentionDays", "histRetentionRuns"):
+        if fields.has(name):
+            kept[name] = fields.whole(name, least=None)
     return kept

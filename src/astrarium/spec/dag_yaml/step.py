@@ -28,6 +28,7 @@ HANDLERS: dict[str, tuple[str, Phase]] = {
     "exit": ("onExit", "exit"),
 }
 """Key under `handlerOn` → the node's name in the API, its phase."""
+HANDLER_KEYS = known(*HANDLERS, cancel="abort")
 
 _ID = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*\Z")
 _RESERVED_IDS = frozenset(("env", "params", "args", "stdout", "stderr", "output", "outputs"))
@@ -91,12 +92,12 @@ class StepReader:
 
     def _fields(self, item: YamlNode, path: str) -> Fields:
         if item.kind == "scalar" and not item.is_null:
-            whole = YamlNode("map", item.line, item.column)
+            whole = item.beside("map")
             whole.entries = {"command": (item, item)}
             return Fields(whole, path, self._report, STEP)
         if item.kind != "map":
             self._report.add("a step must be a command or a map of fields", item, path)
-            item = YamlNode("map", item.line, item.column)
+            item = item.beside("map")
             item.entries = {"type": (item, _text_node("noop", item))}
         return Fields(item, path, self._report, STEP)
 
@@ -156,6 +157,7 @@ class StepReader:
             stdout=step.text("stdout"),
             stderr=step.text("stderr"),
             output=output,
+            log_output=draft.extras.get("logOutput", ""),
             signal_on_stop=read_signal(step),
         )
 
@@ -183,12 +185,14 @@ def read_selector(fields: Fields) -> dict[str, str] | str | None:
         return None
     if node.kind == "scalar":
         return fields.choice("workerSelector", ("local",)) or None
-    labels = fields.sub("workerSelector", None)
-    return {key: scalar_text(value) for key, value in labels.entries.items()} if labels else None
+    if node.kind != "map" or any(value.kind != "scalar" for _, value in node.entries.values()):
+        fields.wrong("workerSelector", "the word `local` or a map of labels")
+        return None
+    return {key: scalar_text(value) for key, (_, value) in node.entries.items()}
 
 
 def _text_node(text: str, place: YamlNode) -> YamlNode:
-    node = YamlNode("scalar", place.line, place.column)
+    node = place.beside("scalar")
     node.text = node.value = text
     return node
 

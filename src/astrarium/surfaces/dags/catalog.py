@@ -6,22 +6,23 @@ Calls block (disk, parser); the event loop hands the long ones to a thread.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import stat
-import tempfile
 import threading
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
 
-from ...errors import AstrariumError, Invalid, NotFound, Problem, Refused, Unavailable
-from ...spec.dag import DagFile, compile_dag
+from ...config import Settings
+from ...errors import Invalid, NotFound, Problem, Refused
+from ...runs.ports import SECRETS_GROUP
+from ...spec.dag import DagFile, Inherited, Installed, compile_dag, read_inherited
 from ...spec.graph import encode_graph, graph_hash
-from ...spec.source import Report, read_documents
+from .work.file import Stamp, has_program, no_text, stamp_of, sync_folder, unavailable, write_file
+from .work.trace.check import check_otel
 
 SUFFIXES = (".yaml", ".yml")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
@@ -33,13 +34,13 @@ steps:
     command: echo hello
 """
 
-Stamp = tuple[int, int, int]
 NewThing = tuple[str, bytes]
 
 
 class Entry(msgspec.Struct, frozen=True):
     """One file. `file_name` is what clients call it. Without `dag` it does not compile, and `problems` say why. `things` are
-    what a run of it refers to; `active_limit` is the file's own `maxActiveRuns`, 0 when it sets none."""
+    what a run of it refers to; `active_limit` is the file's own `maxActiveRuns`, 0 when it sets none. `inherited` is the state of
+    the file with what every DAG has in common."""
 
     file_name: str
     path: Path
@@ -49,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
     graph: str = ""
     things: tuple[NewThing, ...] = ()
     active_limit: int = 0
+    inherited: Stamp | None = None
 
     @property
     def stem(self) -> str:
@@ -89,41 +91,107 @@ def check_name(name: str, what: str = "name") -> str:
 
 
 class Catalog:
-    """The DAG files below `folder`, sub-folders too. `known_kinds` are the step types installed besides the dialect's own."""
+    """The DAG files below `folder`, sub-folders too. `known_kinds` are the step types installed besides the dialect's own,
+    `known_secrets` the providers of secrets. `inherited` is the file with what every DAG has in common; it need not exist."""
 
-    def __init__(self, folder: Path, *, max_bytes: int, known_kinds: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        known_kinds: frozenset[str] | None = None,
+        known_secrets: frozenset[str] | None = None,
+        inherited: Path | None = None,
+    ) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self.known_kinds = known_kinds
-        self._kept: dict[Path, Entry] = {}
+        self.known_secrets = known_secrets
+        self.inherited = Path(os.path.abspath(inherited)) if inherited is not None else None
+        self._shared: tuple[Stamp | None, Inherited | None] = (None, None)
+        self._called: dict[Path, tuple[Entry, Compiled]] = {}
+        self._kept: dict[str, Entry] = {}
         self._writing = threading.Lock()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def compile(self, text: str, name: str, *, file: str = "spec", base_dir: Path | None = None) -> Compiled:
+    def compile(
+        self, text: str, name: str, *, file: str = "spec", base_dir: Path | None = None, called: bool = False, strict: bool = False
+    ) -> Compiled:
         """Compile a text that need not be a file (problems then show `spec` as its place); its graph names the text it came
-        from by hash. Raises `Invalid` with every problem."""
+        from by hash. `called`: as a sub-DAG, without the handlers all DAGs have in common. `strict`: complain about programs its
+        parameters need that are not there. Raises `Invalid` with every problem."""
         if len(text.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise Invalid(f"the DAG is larger than {self.max_bytes:,} bytes", hint="the setting max_yaml_bytes allows more")
         folder = base_dir or self.folder
-        dag = compile_dag(text, name=name, file=file, base_dir=str(folder), known_kinds=self.known_kinds)
+        installed = Installed(self.known_kinds, self.known_secrets, has_program if strict and not (folder / ".env").exists() else None)
+        dag = compile_dag(
+            text, name=name, file=file, base_dir=str(folder), installed=installed, inherited=self.shared()[1], called=called
+        )
+        check_otel(dag.graph)
         source = text.encode("utf-8", "replace")
         graph = msgspec.structs.replace(dag.graph, meta={**dag.graph.meta, "source": hashlib.sha256(source).hexdigest()})
         dag = msgspec.structs.replace(dag, graph=graph)
         data = encode_graph(graph)
         local = [("graph", encode_graph(part)) for part in dag.locals.values()]
         things = (("graph", data), *local, ("text", source))
-        return Compiled(dag, graph_hash(data), things, active_limit(text, dag))
+        return Compiled(dag, graph_hash(data), things, dag.active_limit)
+
+    def shared(self) -> tuple[Stamp | None, Inherited | None]:
+        """(state of the file with what every DAG has in common, what it says); read again when it changed, None without one."""
+        stamp = self._inherited_stamp()
+        if stamp is None or self.inherited is None:
+            return None, None
+        if self._shared[0] != stamp:
+            self._shared = (stamp, self._load_inherited(self.inherited))
+        return stamp, self._shared[1]
+
+    def _inherited_stamp(self) -> Stamp | None:
+        return stamp_of(self.inherited) if self.inherited is not None else None
+
+    def _load_inherited(self, path: Path) -> Inherited:
+        file = str(path)
+        try:
+            with path.open("rb") as opened:
+                data = opened.read(self.max_bytes + 1)
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            return Inherited((no_text(file, data, error),))
+        except OSError as error:
+            return Inherited((Problem(f"cannot be read: {error.strerror or error}", file=file),))
+        if len(data) > self.max_bytes:
+            return Inherited((Problem(f"is larger than {self.max_bytes:,} bytes", file=file),))
+        return read_inherited(text, file, Installed(self.known_kinds, self.known_secrets))
+
+    def called(self, entry: Entry) -> Compiled:
+        """What a step that calls this DAG starts: the DAG without the handlers all DAGs have in common. Raises `Invalid`."""
+        if entry.dag is None:
+            raise Invalid(f"{entry.file_name} does not load", entry.problems)
+        shared = self.shared()[1]
+        if shared is None or not shared.has_handlers:
+            return Compiled(entry.dag, entry.graph, entry.things, entry.active_limit)
+        known = self._called.get(entry.path)
+        if known is None or known[0] is not entry:
+            text = next(data for kind, data in entry.things if kind == "text").decode()
+            made = self.compile(text, entry.stem, file=entry.path.name, base_dir=entry.path.parent, called=True)
+            known = self._called[entry.path] = (entry, made)
+        return known[1]
 
     def entries(self) -> list[Entry]:
         """Every file, by name. Raises `Unavailable` when the folder cannot be read."""
         found: list[Entry] = []
         seen: dict[str, Path] = {}
-        for path in self._walk(self.folder, 0):
-            entry = self.entry(path)
-            if entry is None:
+        present: set[str] = set()
+        inherited = self._inherited_stamp()
+        for one in self._walk(str(self.folder), 0):
+            stamp = stamp_of(one)
+            if stamp is None:
                 continue
-            stem = entry.stem
+            present.add(one.path)
+            entry = self._kept.get(one.path)
+            if entry is None or entry.stamp != stamp or entry.inherited != inherited:
+                entry = self._kept[one.path] = self._load(Path(one.path))
+            stem, path = strip_suffix(one.name), entry.path
             if stem in seen:
                 relative = path.relative_to(self.folder).as_posix()
                 double = Problem(
@@ -133,14 +201,14 @@ class Catalog:
                 entry = msgspec.structs.replace(entry, file_name=relative, problems=(*entry.problems, double))
             seen.setdefault(stem, path)
             found.append(entry)
-        self._forget_missing({entry.path for entry in found})
+        self._forget_missing(present)
         return sorted(found, key=lambda entry: (entry.file_name.lower(), entry.file_name))
 
     def at_hand(self, name: str) -> Entry | None:
         """The entry of a file of the folder itself whose parsed form is fresh: costs one `stat`, so it may run in the loop."""
         for path in self._candidates(name):
-            kept = self._kept.get(path)
-            if kept is not None and stamp_of(path) == kept.stamp:
+            kept = self._kept.get(str(path))
+            if kept is not None and stamp_of(path) == kept.stamp and self._inherited_stamp() == kept.inherited:
                 return kept
         return None
 
@@ -180,14 +248,20 @@ class Catalog:
     def entry(self, path: Path) -> Entry | None:
         """The entry of one file, parsed again only when it changed; None when there is no such file."""
         stamp = stamp_of(path)
-        if stamp is None:
+        if stamp is None or self._is_inherited(path.name, str(path)):
             return None
-        kept = self._kept.get(path)
-        if kept is None or kept.stamp != stamp:
-            kept = self._kept[path] = self._load(path)
+        kept = self._kept.get(str(path))
+        if kept is None or kept.stamp != stamp or kept.inherited != self._inherited_stamp():
+            kept = self._kept[str(path)] = self._load(path)
         return kept
 
+    def _is_inherited(self, name: str, path: str) -> bool:
+        return self.inherited is not None and name == self.inherited.name and Path(os.path.abspath(path)) == self.inherited
+
     def _load(self, path: Path) -> Entry:
+        return self._read(path, self._inherited_stamp())
+
+    def _read(self, path: Path, inherited: Stamp | None) -> Entry:
         name, file = strip_suffix(path.name), path.name
         stamp: Stamp = (0, 0, 0)
         try:
@@ -197,18 +271,18 @@ class Catalog:
                 data = opened.read(self.max_bytes + 1)
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            problem = Problem("this byte is no UTF-8 text", file=file, line=line, hint="save the file as UTF-8")
-            return Entry(file, path, stamp, problems=(problem,))
+            return Entry(file, path, stamp, problems=(no_text(file, data, error),), inherited=inherited)
         except OSError as error:
-            return Entry(file, path, stamp, problems=(Problem(f"cannot be read: {error.strerror or error}", file=file),))
+            problem = Problem(f"cannot be read: {error.strerror or error}", file=file)
+            return Entry(file, path, stamp, problems=(problem,), inherited=inherited)
         try:
             made = self.compile(text, name, file=file, base_dir=path.parent)
         except Invalid as error:
-            return Entry(file, path, stamp, problems=error.problems or (Problem(error.message, file=file, hint=error.hint),))
-        return Entry(file, path, stamp, made.dag, (), made.graph, made.things, made.active_limit)
+            problems = error.problems or (Problem(error.message, file=file, hint=error.hint),)
+            return Entry(file, path, stamp, problems=problems, inherited=inherited)
+        return Entry(file, path, stamp, made.dag, (), made.graph, made.things, made.active_limit, inherited)
 
-    def _walk(self, folder: Path, depth: int) -> Iterator[Path]:
+    def _walk(self, folder: str, depth: int) -> Iterator[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as listed:
                 found = sorted(listed, key=lambda one: (one.is_dir(follow_symlinks=False), one.name))
@@ -216,20 +290,30 @@ class Catalog:
             return
         except OSError as error:
             if depth == 0:
-                raise unavailable(folder, error, "read") from error
+                raise unavailable(Path(folder), error, "read") from error
             return
         for one in found:
             if one.name.startswith("."):
                 continue
             if one.is_dir(follow_symlinks=False):
                 if depth < MAX_DEPTH:
-                    yield from self._walk(folder / one.name, depth + 1)
-            elif one.name.endswith(SUFFIXES):
-                yield folder / one.name
+                    yield from self._walk(one.path, depth + 1)
+            elif one.name.endswith(SUFFIXES) and not self._is_inherited(one.name, one.path):
+                yield one
 
-    def _forget_missing(self, present: set[Path]) -> None:
+    def count(self) -> int:
+        """How many files there are. Raises `Unavailable` when the folder cannot be read."""
+        return count_files(self.folder, 0)
+
+    @property
+    def kept(self) -> int:
+        """How many files are kept parsed."""
+        return len(self._kept)
+
+    def _forget_missing(self, present: set[str]) -> None:
         for path in [path for path in list(self._kept) if path not in present]:
             self._kept.pop(path, None)
+            self._called.pop(Path(path), None)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -260,6 +344,24 @@ class Catalog:
         with self._writing:
             write_file(entry.path, text)
 
+    def move(self, name: str, new_name: str) -> None:
+        """Rename a file below the folder; one that was moved already is left so. Raises `NotFound`, `Refused` when the new name is
+        taken, `Unavailable`."""
+        path, target = self.folder / name, self.folder / new_name
+        with self._writing:
+            if not path.exists():
+                if target.exists():
+                    return
+                raise NotFound(f"there is no DAG file {name!r} any more")
+            if target.exists():
+                raise Refused(f"a DAG file {new_name!r} exists already", code="already_exists", hint="choose another name")
+            try:
+                path.rename(target)
+                sync_folder(target.parent)
+            except OSError as error:
+                raise unavailable(path, error, "renamed") from error
+        self._kept.pop(str(path), None)
+
     def delete(self, entry: Entry) -> None:
         try:
             entry.path.unlink()
@@ -267,59 +369,32 @@ class Catalog:
             raise NotFound(f"there is no DAG {entry.file_name!r}") from None
         except OSError as error:
             raise unavailable(entry.path, error, "deleted") from error
-        self._kept.pop(entry.path, None)
+        self._kept.pop(str(entry.path), None)
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """What tells one state of a file from another; None when there is no plain file."""
+def count_files(folder: Path | str, depth: int) -> int:
+    """The DAG files below a folder, without looking at any of them."""
+    found = 0
     try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
-
-
-def active_limit(text: str, dag: DagFile) -> int:
-    """The number of runs the file itself allows at once; 0 = it says nothing, or asks for no limit."""
-    if dag.max_active_runs > 1:
-        return dag.max_active_runs
-    if dag.max_active_runs < 0 or "maxactiveruns" not in text.lower():
+        with os.scandir(folder) as listed:
+            for one in listed:
+                if one.name.startswith("."):
+                    continue
+                if one.is_dir(follow_symlinks=False):
+                    found += count_files(one.path, depth + 1) if depth < MAX_DEPTH else 0
+                elif one.name.endswith(SUFFIXES):
+                    found += 1
+    except FileNotFoundError:
         return 0
-    documents = read_documents(text, Report(""))
-    return 1 if documents and any(key.lower() == "maxactiveruns" for key in documents[0].entries) else 0
-
-
-def write_file(path: Path, text: str) -> None:
-    """Put the whole text in place or nothing: temporary file, fsync, rename, fsync of the folder. Raises `Unavailable`."""
-    target = Path(os.path.realpath(path))
-    part = ""
-    try:
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o644
-        fd, part = tempfile.mkstemp(prefix=".part-", dir=target.parent)
-        with os.fdopen(fd, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(part, target)
-        part = ""
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
-        raise unavailable(path, error, "written") from error
-    finally:
-        if part:
-            Path(part).unlink(missing_ok=True)
+        if depth == 0:
+            raise unavailable(Path(folder), error, "read") from error
+    return found
 
 
-def unavailable(path: Path, error: OSError, what: str) -> AstrariumError:
-    """What the disk refused, in words that say how to mend it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Unavailable(f"{path} cannot be {what}: the disk is full", hint="make room and send the request again")
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        told = "it is read-only for this server" if what != "read" else "the server is not allowed to"
-        return Unavailable(f"{path} cannot be {what}: {told}", hint="change its permissions, or set dags_dir to another folder")
-    return Unavailable(f"{path} cannot be {what}: {error.strerror or error}", hint="see to the disk, then send the request again")
+def open_catalog(settings: Settings, kinds: frozenset[str]) -> Catalog:
+    """The catalogue of the DAG folder the settings name; `kinds` are the installed step types."""
+    secrets = frozenset(entry.name for entry in entry_points(group=SECRETS_GROUP))
+    return Catalog(
+        settings.dags_dir, max_bytes=settings.max_yaml_bytes, known_kinds=kinds, known_secrets=secrets, inherited=settings.base_dag
+    )

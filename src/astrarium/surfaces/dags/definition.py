@@ -11,7 +11,7 @@ from ...kernel.engine import Engine
 from ...kernel.types import ENGINE
 from ...spec.graph import Graph
 from ...web.caller import PERSONAL
-from .catalog import SUFFIXES, Catalog, Entry
+from .catalog import SUFFIXES, Catalog, Compiled, Entry
 
 
 class DagDefinitions:
@@ -36,13 +36,17 @@ class DagDefinitions:
         local = calling.locals.get(name)
         if local:
             return local, (await engine.things.fetch([local]))[local].graph
-        entry = await asyncio.to_thread(self._entry, name, calling)
+        entry, made = await asyncio.to_thread(self._called, name, calling)
+        if engine.things.get(made.graph) is None:
+            kept = act(PERSONAL, ENGINE, "definition.kept", entry.name, file=entry.file_name, graph=made.graph)
+            await engine.submit(kept, made.things)
+        return made.graph, made.dag.graph
+
+    def _called(self, name: str, calling: Graph) -> tuple[Entry, Compiled]:
+        entry = self._entry(name, calling)
         if entry.dag is None:
             raise Invalid(f"DAG {name!r} ({entry.path}) does not load: {entry.problems[0]}", entry.problems)
-        if engine.things.get(entry.graph) is None:
-            kept = act(PERSONAL, ENGINE, "definition.kept", entry.name, file=entry.file_name, graph=entry.graph)
-            await engine.submit(kept, entry.things)
-        return entry.graph, entry.dag.graph
+        return entry, self.catalog.called(entry)
 
     def _entry(self, name: str, calling: Graph) -> Entry:
         if calling.base_dir and name and "\0" not in name:

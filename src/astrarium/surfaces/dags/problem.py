@@ -9,12 +9,14 @@ import msgspec
 from ...web.problems import Fault, Shapes
 
 PREFIX = "/api/v2"
-NOUNS = ("dags", "dag-runs", "queues", "workers", "services", "metrics", "health")
+NOUNS = ("dags", "dag-runs", "queues", "workers", "services", "metrics", "health", "events", "notifications",
+         "auth", "users", "api-keys", "webhooks")
 """First segments this surface owns under the prefix."""
 
 CODES = frozenset((
     "bad_request", "not_found", "internal_error", "unauthorized", "forbidden", "bad_gateway", "remote_node_error",
     "max_run_reached", "not_running", "already_running", "already_exists",
+    "auth.unauthorized", "auth.token_invalid", "auth.forbidden",
 ))  # fmt: skip
 """What clients know; an inner code that is none of these is told as `details.reason`."""
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from ....errors import Invalid, NotFound, Problem
 from ...operation import Query, answer, read_body
 from .. import wire
+from ..catalog import strip_suffix
 from ..views import query
 from ..views.journal import run_log
 from ..views.log import parse_window
@@ -44,7 +45,9 @@ async def get_runs(request: Request) -> Response:
         until=until + 999_999 if until is not None else None,
     )  # fmt: skip
     rows = await query.list_runs(desk.engine.store, caller.scope, wanted)
-    return answer(wire.run.RunList([desk.views.summary(row) for row in rows]))
+    if not rows and strip_suffix(wanted.name) != wanted.name:  # the file's name, where the DAG's is meant
+        rows = await query.list_runs(desk.engine.store, caller.scope, wanted._replace(name=strip_suffix(wanted.name)))
+    return answer(wire.run.RunList(await desk.views.summaries(rows)))
 
 
 async def start_spec(request: Request) -> Response:
@@ -101,29 +104,38 @@ async def retry_run(request: Request) -> Response:
 
 OPERATIONS = (
     row(
-        "GET", "/dag-runs", "listDAGRuns", "List runs, newest first", get_runs, answer=wire.run.RunList,
+        "GET", "/dag-runs", "listDAGRuns", "List runs, newest first", get_runs, needs="runs:read", answer=wire.run.RunList,
         query=(*RUN_FILTERS, Query("name", "Part of the DAG's name.")),
     ),
     row(
-        "POST", "/dag-runs", "executeDAGRunFromSpec", "Start a run of a text that is no file", start_spec, body=wire.run.StartSpec,
+        "POST", "/dag-runs", "executeDAGRunFromSpec", "Start a run of a text that is no file", start_spec,
+        needs="runs:start", body=wire.run.StartSpec,
         answer=wire.run.Started, failures=(400, 409),
     ),
     row(
-        "GET", "/dag-runs/{name}", "listDAGRunsByName", "List runs of one DAG", get_runs, answer=wire.run.RunList,
+        "GET", "/dag-runs/{name}", "listDAGRunsByName", "List runs of one DAG", get_runs,
+        needs="runs:read", answer=wire.run.RunList,
         query=RUN_FILTERS, failures=(),
     ),
-    row("GET", RUN, "getDAGRunDetails", "Get a run", get_run, answer=wire.run.RunAnswer),
-    row("GET", RUN + "/spec", "getDAGRunSpec", "The text the run was started from", get_run_spec, answer=wire.run.RunSpec),
-    row("GET", RUN + "/log", "getDAGRunLog", "The run's own log", get_run_log, answer=wire.run.Log, query=LINES),
-    row("GET", RUN + "/outputs", "getDAGRunOutputs", "What the run's steps handed on", get_outputs, answer=wire.run.Outputs),
-    row("POST", RUN + "/stop", "terminateDAGRun", "Stop a run", stop_run, body=wire.run.StopRun, body_required=False,
+    row("GET", RUN, "getDAGRunDetails", "Get a run", get_run, needs="runs:read", answer=wire.run.RunAnswer),
+    row("GET", RUN + "/spec", "getDAGRunSpec", "The text the run was started from", get_run_spec,
+        needs="runs:read", answer=wire.run.RunSpec),
+    row("GET", RUN + "/log", "getDAGRunLog", "The run's own log", get_run_log,
+        needs="runs:read", answer=wire.run.Log, query=LINES),
+    row("GET", RUN + "/outputs", "getDAGRunOutputs", "What the run's steps handed on", get_outputs,
+        needs="runs:read", answer=wire.run.Outputs),
+    row("POST", RUN + "/stop", "terminateDAGRun", "Stop a run", stop_run,
+        needs="runs:change", body=wire.run.StopRun, body_required=False,
          failures=(400, 404)),
     row(
-        "POST", RUN + "/retry", "retryDAGRun", "Retry a run, or with another id start it anew", retry_run, body=wire.run.RetryRun,
+        "POST", RUN + "/retry", "retryDAGRun", "Retry a run, or with another id start it anew", retry_run,
+        needs="runs:change", body=wire.run.RetryRun,
         body_required=False, answer=wire.run.Started, failures=(400, 404, 409),
     ),
-    row("GET", RUN + "/sub-dag-runs", "getSubDAGRuns", "Runs directly under a run", get_sub_runs, answer=wire.run.SubRuns,
+    row("GET", RUN + "/sub-dag-runs", "getSubDAGRuns", "Runs directly under a run", get_sub_runs,
+        needs="runs:read", answer=wire.run.SubRuns,
          query=(Query("parentSubDAGRunId", "Those under this sub-run instead."),)),
-    row("GET", SUB, "getSubDAGRunDetails", "Get a sub-run", get_run, answer=wire.run.RunAnswer),
-    row("GET", SUB + "/log", "getSubDAGRunLog", "A sub-run's own log", get_run_log, answer=wire.run.Log, query=LINES),
+    row("GET", SUB, "getSubDAGRunDetails", "Get a sub-run", get_run, needs="runs:read", answer=wire.run.RunAnswer),
+    row("GET", SUB + "/log", "getSubDAGRunLog", "A sub-run's own log", get_run_log,
+        needs="runs:read", answer=wire.run.Log, query=LINES),
 )  # fmt: skip

@@ -12,6 +12,8 @@ from ....spec.graph import Condition, Graph, Node, Phase, Repeat
 from .. import wire
 from ..catalog import Entry
 
+KEEP_DAYS = 30
+"""What Dagu 1.30 shows where a DAG does not say how long its runs are kept."""
 HANDLERS: dict[Phase, str] = {"on_failure": "failure", "on_success": "success", "on_cancel": "cancel", "exit": "exit"}
 WORDS = {"wait": "hitl", "child": "subworkflow", "shell": ""}
 """Our step type → the executor's name where it differs."""
@@ -46,13 +48,24 @@ def step(node: Node, depends: list[str], extras: dict[str, Any]) -> wire.step.St
         mail_on_error=bool(extras.get("mailOnError")), preconditions=conditions(node.when), timeout_sec=int(node.timeout_s),
     )  # fmt: skip
     FILLS.get(node.kind, fill_other)(made, node.params)
+    add_old_fields(made)
     word = WORDS.get(node.kind, node.kind)
     if made.parallel is not None:
         word = "parallel"
     if word:
-        config = {name: value for name, value in node.params.items() if name not in ("name", "params", "parallel", "password")}
+        hidden = ("name", "params", "parallel", "password", "smtp", "registry_auths")
+        config = {name: value for name, value in node.params.items() if name not in hidden}
         made.executor_config = wire.step.ExecutorConfig(word, config)
     return made
+
+
+def add_old_fields(made: wire.step.Step) -> None:
+    """What clients of older lines read: one command with its arguments, and `run` for a called DAG."""
+    if made.commands:
+        first = made.commands[0]
+        made.command, made.args = first.command, first.args
+        made.cmd_with_args = " ".join((first.command, *first.args))
+    made.run = made.call
 
 
 def fill_shell(made: wire.step.Step, params: dict[str, Any]) -> None:
@@ -152,7 +165,7 @@ def graph_fields(graph: Graph) -> dict[str, Any]:
         "handler_on": wire.definition.Handlers(**by_phase) if by_phase else None,
         "steps": [one for node, one in zip(graph.nodes, shown, strict=True) if node.phase == "main"],
         "delay": int(graph.delay_s),
-        "hist_retention_days": graph.meta.get("dag", {}).get("histRetentionDays", 0),
+        "hist_retention_days": graph.meta.get("dag", {}).get("histRetentionDays", KEEP_DAYS),
         "preconditions": conditions(prepare.when) if prepare else [],
         "max_active_steps": graph.max_active_steps,
     }

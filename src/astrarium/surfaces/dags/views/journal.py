@@ -69,6 +69,15 @@ def _forked(body: m.RunForked, names: Sequence[str]) -> list[str]:
     return [f"run {body.fork.start.alias} of {body.fork.start.name} forked from {body.fork.source}"]
 
 
+def _imported(body: m.RunImported, names: Sequence[str]) -> list[str]:
+    past = body.run
+    return [f"run {past.start.alias} of {past.start.name} taken over: it {past.outcome} elsewhere"]
+
+
+def _renamed(body: m.RunRenamed, names: Sequence[str]) -> list[str]:
+    return [f"DAG {body.before} renamed to {body.name}"]
+
+
 def _began(body: m.RunBegan, names: Sequence[str]) -> list[str]:
     return ["run began", *_moves(body.moves, names)]
 
@@ -139,6 +148,8 @@ def _plain(text: str) -> Tell:
 TOLD: dict[type, Tell] = {
     m.RunCreated: _created,
     m.RunForked: _forked,
+    m.RunImported: _imported,
+    m.RunRenamed: _renamed,
     m.RunBegan: _began,
     m.RunPrepared: _prepared,
     m.StepStarted: _started,

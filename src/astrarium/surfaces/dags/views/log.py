@@ -16,7 +16,7 @@ from ....runs.work.workshop import step_file
 from ....spec.expand import Variables, expand
 from ....spec.graph import Graph
 from ....spec.params import Param, variables
-from ....store.log import LINES_DEFAULT, LINES_MAX, read_lines, run_folder, try_file
+from ....store.log import LINES_DEFAULT, LINES_MAX, read_lines, run_folder, run_place, try_file
 from .. import wire
 from .query import RunRow, StepRow
 
@@ -73,9 +73,9 @@ class RunFiles:
     def folder(self, row: RunRow) -> Path:
         return folder_of(self._logs, row.id, row.created_at)
 
-    def run_log(self, row: RunRow) -> Path:
-        """What processes know as `DAG_RUN_LOG_FILE`."""
-        return self.folder(row) / "run.log"
+    def run_log(self, row: RunRow) -> str:
+        """What processes know as `DAG_RUN_LOG_FILE`. A text: a list shows a thousand of them."""
+        return f"{self._logs}/{run_place(row.id, row.created_at)}/run.log"
 
     def step_logs(self, row: RunRow, step: StepRow) -> tuple[str, str]:
         """stdout and stderr of the newest try, as paths."""
@@ -95,9 +95,8 @@ async def step_log(files: RunFiles, row: RunRow, graph: Graph, step: StepRow | N
     node = graph.nodes[step.no]
     redirected = node.stdout if stream == "stdout" else node.stderr
     paths = files.try_files(row, step, stream)
-    if redirected:
-        path = await redirected_file(row, node.workdir, redirected)
-        paths = [path] if path else []
+    if redirected:  # each try left a link to where it wrote, mostly to one file
+        paths = [Path(found) for found in dict.fromkeys(os.path.realpath(path) for path in paths if path.is_symlink())]
     return await asyncio.to_thread(lines_of, paths, window)
 
 

@@ -3,6 +3,7 @@ half of the server's start."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +16,19 @@ from .status import marks, with_status
 SURFACE = "dags"
 LATEST = "latest"
 MOST_RUNS = 1000
+MOST_NAMES = 200
+"""Names in one statement."""
+FEW_NAMES = 8
+"""So many names are looked up each by itself; with more of them, runs that match are not rare."""
+SPANS = 3
+"""Stretches of time that are searched side by side: as many as the embedded store has readers."""
 
 _RUN_COLUMNS = ", ".join(column.name for column in RUNS.columns)
 _STEP_COLUMNS = ", ".join(column.name for column in STEPS.columns)
 _OF_SURFACE = "workspace = ? AND surface = ?"
+
+Condition = tuple[str, list[Any]]
+"""A part of a WHERE clause with its arguments."""
 
 
 class RunRow(NamedTuple):
@@ -101,11 +111,12 @@ async def _rows(reader: Store, where: str, args: Sequence[Any]) -> list[RunRow]:
 async def find_run(reader: Store, scope: Scope, name: str, alias: str) -> RunRow:
     """The run a client means; `latest` is the newest of that name that is no child. Raises `NotFound`."""
     where, args = f"{_OF_SURFACE} AND name = ?", [scope.workspace, SURFACE, name]
-    if alias != LATEST:
-        where += " AND alias = ?"
-        args.append(alias)
-    rows = await _rows(reader, f"{where} AND parent_run = '' ORDER BY created_at DESC, id DESC LIMIT 1", args)
-    rows = rows or await _rows(reader, f"{where} ORDER BY created_at DESC, id DESC LIMIT 1", args)
+    newest = "ORDER BY created_at DESC, id DESC LIMIT 1"
+    if alias != LATEST:  # a condition on `parent_run` would choose the index of all runs of the name, not that of the id
+        first = newest.replace("BY", "BY CASE parent_run WHEN '' THEN 0 ELSE 1 END,")
+        rows = await _rows(reader, f"{where} AND alias = ? {first}", [*args, alias])
+    else:
+        rows = await _rows(reader, f"{where} AND parent_run = '' {newest}", args) or await _rows(reader, f"{where} {newest}", args)
     if not rows:
         which = f"no run of DAG {name[:120]!r}" if alias == LATEST else f"no run {alias[:128]!r} of DAG {name[:120]!r}"
         raise NotFound(f"there is {which}", hint="GET /api/v2/dag-runs lists them")
@@ -132,51 +143,105 @@ async def children(reader: Store, run: str) -> list[RunRow]:
     return await _rows(reader, "parent_run = ? AND parent_run <> '' ORDER BY parent_step, parent_index, created_at", [run])
 
 
-async def child_ids(reader: Store, run: str) -> list[tuple[int, str, str]]:
-    """(step, id, params) of the runs directly under a run."""
+async def child_ids(reader: Store, run: str) -> list[tuple[int, int, str, str]]:
+    """(step, place among its siblings, id, params) of the runs directly under a run; of one place the newest is the last."""
     sql = (
-        "SELECT parent_step, alias, params FROM runs WHERE parent_run = ? AND parent_run <> ''"
+        "SELECT parent_step, parent_index, alias, params FROM runs WHERE parent_run = ? AND parent_run <> ''"
         " ORDER BY parent_step, parent_index, created_at"
     )
-    return [(int(row[0]), row[1], row[2]) for row in await reader.read(sql, [run])]
+    return [(int(row[0]), int(row[1]), row[2], row[3]) for row in await reader.read(sql, [run])]
 
 
 async def list_runs(reader: Store, scope: Scope, wanted: RunFilter, limit: int = MOST_RUNS) -> list[RunRow]:
-    """Runs that are no children, newest first."""
-    where, args = [f"{_OF_SURFACE} AND parent_run = ''"], [scope.workspace, SURFACE]
-    conditions: list[tuple[str, list[Any]]] = []
-    if wanted.name:
-        conditions.append(("name = ?", [wanted.name]))
-    if wanted.part:
-        conditions.append(has_part("name", wanted.part))
-    if wanted.id_part:
-        conditions.append(has_part("alias", wanted.id_part))
-    if wanted.status is not None:
-        conditions.append(with_status(wanted.status))
-    if wanted.since is not None:
-        conditions.append(("created_at >= ?", [wanted.since]))
-    if wanted.until is not None:
-        conditions.append(("created_at <= ?", [wanted.until]))
-    for condition, values in conditions:
-        where.append(condition)
-        args += values
-    return await _rows(reader, f"{' AND '.join(where)} ORDER BY created_at DESC, id DESC LIMIT {int(limit)}", args)
+    """Runs that are no children, newest first. Whatever the filter, indexes are read from their newest entry
+    (`0005_history.sql`), so the cost does not grow with the number of runs; a part of an id is looked for in the index alone."""
+    names = [wanted.name] if wanted.name else await names_with(reader, scope, wanted.part) if wanted.part else None
+    if names is not None and not names:
+        return []
+    branches = _branches(reader.dialect, wanted, names)
+    spans = [(wanted.since, wanted.until)]
+    if wanted.id_part and names is None:
+        spans = await _spans(reader, scope, wanted)
+    asked = [_list_span(reader, scope, branches, span, limit) for span in spans]
+    rows = [row for part in await asyncio.gather(*asked) for row in part]
+    if len(branches) > 1 or len(spans) > 1:
+        rows.sort(key=lambda row: (row.created_at, row.id), reverse=True)
+    return rows[:limit]
 
 
-def has_part(column: str, text: str) -> tuple[str, list[Any]]:
+def _branches(dialect: str, wanted: RunFilter, names: list[str] | None) -> list[Condition]:
+    """The filter but for its times as alternatives, each of which stands in one stretch of one index."""
+    statuses: list[Condition] = [("", [])] if wanted.status is None else list(with_status(wanted.status))
+    named: list[Condition] = [("", [])]
+    if names is not None:
+        few = len(names) <= FEW_NAMES
+        named = [("name = ?", [name]) for name in names] if few else [has_part(dialect, "name", wanted.part)]
+    alias: list[Condition] = [has_part(dialect, "alias", wanted.id_part)] if wanted.id_part else []
+    return [_all_of([*alias, status, name]) for status in statuses for name in named]
+
+
+def _all_of(conditions: Iterable[Condition]) -> Condition:
+    given = [one for one in conditions if one[0]]
+    return "".join(f" AND {text}" for text, _ in given), [value for _, values in given for value in values]
+
+
+async def _list_span(
+    reader: Store, scope: Scope, branches: list[Condition], span: tuple[int | None, int | None], limit: int
+) -> list[RunRow]:
+    """The newest runs of each branch within a stretch of time (both ends in it)."""
+    bounds = [(f"created_at {sign} ?", [at]) for sign, at in zip((">=", "<="), span, strict=True) if at is not None]
+    found: list[RunRow] = []
+    for text, values in branches:
+        where, given = _all_of([("parent_run = ''", []), (text.removeprefix(" AND "), values), *bounds])
+        sql = f"{_OF_SURFACE}{where} ORDER BY created_at DESC, id DESC LIMIT {int(limit)}"
+        found += await _rows(reader, sql, [scope.workspace, SURFACE, *given])
+    return found
+
+
+async def _spans(reader: Store, scope: Scope, wanted: RunFilter) -> list[tuple[int | None, int | None]]:
+    """The time asked for in parts with about as many runs each, newest first: searched side by side."""
+    ends = [
+        f"(SELECT created_at FROM runs WHERE {_OF_SURFACE} AND parent_run = '' ORDER BY created_at {order} LIMIT 1)"
+        for order in ("ASC", "DESC")
+    ]
+    found = (await reader.read(f"SELECT {', '.join(ends)}", [scope.workspace, SURFACE] * 2))[0]
+    if found[0] is None:
+        return [(wanted.since, wanted.until)]
+    first = max(found[0], wanted.since or 0)
+    last = min(found[1], wanted.until) if wanted.until is not None else found[1]
+    width = (last - first) // SPANS + 1
+    starts = [first + width * place for place in range(SPANS)]
+    return [(start, min(start + width - 1, last)) for start in reversed(starts)]
+
+
+async def names_with(reader: Store, scope: Scope, part: str) -> list[str]:
+    """The names of DAGs that have runs and `part` in their name, whatever the case: from name to name through the index."""
+    first = f"SELECT min(name) FROM runs WHERE {_OF_SURFACE} AND parent_run = ''"
+    sql = (
+        f"WITH RECURSIVE known(name) AS ({first} UNION ALL SELECT ({first} AND name > known.name) FROM known"
+        " WHERE known.name IS NOT NULL) SELECT name FROM known WHERE name IS NOT NULL"
+    )
+    rows = await reader.read(sql, [scope.workspace, SURFACE] * 2)
+    return [row[0] for row in rows if part.lower() in row[0].lower()]
+
+
+def has_part(dialect: str, column: str, text: str) -> Condition:
     """Case-insensitive "has `text` in it"; `%` and `_` in the text mean themselves."""
-    literal = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"lower({column}) LIKE ? ESCAPE '\\'", [f"%{literal}%"]
+    literal = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"{column} {'LIKE' if dialect == 'sqlite' else 'ILIKE'} ? ESCAPE '\\'", [f"%{literal}%"]
 
 
 async def latest_runs(reader: Store, scope: Scope, names: Iterable[str]) -> dict[str, RunRow]:
-    """The newest run of each name; run ids grow with time."""
+    """The newest run of each name."""
+    found: dict[str, RunRow] = {}
     wanted = list(dict.fromkeys(names))
-    if not wanted:
-        return {}
-    newest = f"SELECT max(id) FROM runs WHERE {_OF_SURFACE} AND parent_run = '' AND name IN ({marks(wanted)}) GROUP BY name"
-    found = await _rows(reader, f"id IN ({newest})", [scope.workspace, SURFACE, *wanted])
-    return {run.name: run for run in found}
+    newest = f"(SELECT id FROM runs WHERE {_OF_SURFACE} AND parent_run = '' AND name = ? ORDER BY created_at DESC, id DESC LIMIT 1)"
+    for start in range(0, len(wanted), MOST_NAMES):
+        part = wanted[start : start + MOST_NAMES]
+        values = [value for name in part for value in (scope.workspace, SURFACE, name)]
+        for run in await _rows(reader, f"id IN ({', '.join([newest] * len(part))})", values):
+            found[run.name] = run
+    return found
 
 
 async def step_rows(reader: Store, run: str) -> dict[int, StepRow]:

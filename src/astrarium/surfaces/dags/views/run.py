@@ -6,7 +6,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +19,7 @@ from .. import wire
 from . import definition, query
 from .log import RunFiles
 from .query import RunRow, StepRow
+from .queue import held_up, waiting_for
 from .status import NODE_LABELS, NOT_STARTED, RUN_LABELS, node_status, run_status
 
 UNSET = "-"
@@ -38,6 +38,19 @@ class Relatives(NamedTuple):
 
     root: tuple[str, str]
     parent: tuple[str, str] = ("", "")
+
+
+class SubRuns(NamedTuple):
+    """The sub-runs of one step: of each place among them the present one, and those of `earlier` passes of a repeating step."""
+
+    present: dict[int, wire.run.SubRun]
+    earlier: list[wire.run.SubRun]
+
+    def add(self, index: int, run: wire.run.SubRun) -> None:
+        """Count one more; they come in the order in which they were made."""
+        if index in self.present:
+            self.earlier.append(self.present[index])
+        self.present[index] = run
 
 
 def shown_time(micros: int, unset: str = "") -> str:
@@ -71,7 +84,7 @@ def no_details(name: str) -> wire.run.RunDetails:
     return wire.run.RunDetails("", "", "", name, NOT_STARTED, RUN_LABELS[NOT_STARTED], "", "", "", nodes=[])
 
 
-def summary_fields(row: RunRow, relatives: Relatives, logs: Path) -> dict[str, Any]:
+def summary_fields(row: RunRow, relatives: Relatives, log: str) -> dict[str, Any]:
     shown = number(row)
     ended = row.status == "ended"
     return {
@@ -86,7 +99,7 @@ def summary_fields(row: RunRow, relatives: Relatives, logs: Path) -> dict[str, A
         "queued_at": shown_time(row.queued_at),
         "started_at": shown_time(row.began_at),
         "finished_at": shown_time(row.ended_at) if ended else "",
-        "log": str(logs),
+        "log": log,
         "params": shown_params(row, resolved_of(row)),
     }
 
@@ -114,24 +127,35 @@ class RunViews:
         root, parent = await query.run_of(self.reader, row.root), await query.run_of(self.reader, row.parent_run)
         return Relatives((root.name, root.alias) if root else ("", ""), (parent.name, parent.alias) if parent else ("", ""))
 
-    def summary(self, row: RunRow) -> wire.run.RunSummary:
-        """The summary of a run that is nobody's child."""
-        return wire.run.RunSummary(**summary_fields(row, Relatives((row.name, row.alias)), self._files.run_log(row)))
+    def summary(self, row: RunRow, why: str = "") -> wire.run.RunSummary:
+        """The summary of a run that is nobody's child; `why` it waits."""
+        relatives = Relatives((row.name, row.alias))
+        return wire.run.RunSummary(**summary_fields(row, relatives, self._files.run_log(row)), waiting_for=why)
+
+    async def summaries(self, rows: Sequence[RunRow]) -> list[wire.run.RunSummary]:
+        """The summaries of a page of runs, each with why it waits."""
+        why = await waiting_for(self.reader.read, rows)
+        return [self.summary(row, why.get(row.id, "")) for row in rows]
 
     async def details(self, row: RunRow, steps: Mapping[int, StepRow] | None = None) -> wire.run.RunDetails:
         graph = await self.graph(row)
         found = steps if steps is not None else await query.step_rows(self.reader, row.id)
-        subs: dict[int, list[wire.run.SubRun]] = {}
+        subs: dict[int, SubRuns] = {}
         if any(node.kind == "child" for node in graph.nodes):
-            for no, alias, params in await query.child_ids(self.reader, row.id):
-                subs.setdefault(no, []).append(wire.run.SubRun(alias, params))
+            for no, index, alias, params in await query.child_ids(self.reader, row.id):
+                subs.setdefault(no, SubRuns({}, [])).add(index, wire.run.SubRun(alias, params))
         relatives = await self.relatives(row)
         if len(graph.nodes) > NODES_AT_ONCE:  # a large run must not hold up the others
-            return await asyncio.to_thread(self._details, row, graph, found, subs, relatives)
-        return self._details(row, graph, found, subs, relatives)
+            shown = await asyncio.to_thread(self._details, row, graph, found, subs, relatives)
+        else:
+            shown = self._details(row, graph, found, subs, relatives)
+        if steps is None:  # of one run alone
+            waits = await waiting_for(self.reader.read, [row])
+            shown.waiting_for = waits.get(row.id) or await held_up(self._engine, row, found)
+        return shown
 
     def _details(
-        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.run.SubRun]], relatives: Relatives
+        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, SubRuns], relatives: Relatives
     ) -> wire.run.RunDetails:
         by_phase: dict[str, wire.run.Node] = {}
         main: list[wire.run.Node] = []
@@ -146,10 +170,10 @@ class RunViews:
         return wire.run.RunDetails(**fields, nodes=main, preconditions=run_conditions(graph, row))
 
     def _nodes(
-        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, list[wire.run.SubRun]]
+        self, row: RunRow, graph: Graph, steps: Mapping[int, StepRow], subs: Mapping[int, SubRuns]
     ) -> list[wire.run.Node]:
         shown = self._shown_steps(row.graph, graph)
-        return [self._node(row, graph, no, shown[no], steps.get(no), subs.get(no, [])) for no in range(len(graph.nodes))]
+        return [self._node(row, graph, no, shown[no], steps.get(no), subs.get(no)) for no in range(len(graph.nodes))]
 
     def _shown_steps(self, key: str, graph: Graph) -> list[wire.step.Step]:
         """The steps of a graph, which never changes, so they are made once."""
@@ -160,7 +184,7 @@ class RunViews:
         return self._steps[key]
 
     def _node(
-        self, row: RunRow, graph: Graph, no: int, step: wire.step.Step, found: StepRow | None, subs: list[wire.run.SubRun]
+        self, row: RunRow, graph: Graph, no: int, step: wire.step.Step, found: StepRow | None, subs: SubRuns | None
     ) -> wire.run.Node:
         if found is None:
             return wire.run.Node(step, "", "", UNSET, UNSET, NOT_STARTED, NODE_LABELS[NOT_STARTED], 0, 0)
@@ -170,8 +194,10 @@ class RunViews:
         out, err = self._files.step_logs(row, found) if found.tries else ("", "")
         node = wire.run.Node(
             step, out, err, shown_time(found.started_at, UNSET), shown_time(found.ended_at, UNSET), status, NODE_LABELS[status],
-            found.retries, found.passes, subs, found.error,
+            found.retries, found.passes, error=found.error,
         )  # fmt: skip
+        if subs is not None:
+            node.sub_runs, node.sub_runs_repeated = list(subs.present.values()), subs.earlier
         if found.answers != "[]":
             show_answers(node, msgspec.json.decode(found.answers))
         return node
@@ -212,9 +238,13 @@ class RunViews:
 
 def run_conditions(graph: Graph, row: RunRow) -> list[wire.step.Condition]:
     found = definition.conditions(graph.prepare.when) if graph.prepare else []
-    unmet = resolved_of(row).unmet
+    resolved = resolved_of(row)
     for condition in found:
-        condition.error = unmet
+        condition.error = resolved.unmet
+        if not resolved.unmet:
+            condition.matched = True if resolved.workdir else None
+        elif len(found) == 1:
+            condition.matched = False
     return found
 
 

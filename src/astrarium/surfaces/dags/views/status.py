@@ -54,16 +54,21 @@ def node_status(status: str, outcome: str, *, partial: bool = False, marked: boo
     return SUCCEEDED if marked and NODE_OUTCOMES[outcome] == FAILED else NODE_OUTCOMES[outcome]
 
 
-def with_status(number: int) -> tuple[str, list[str]]:
-    """The condition, with its arguments, that holds for the rows of `runs` to which `run_status` gives this number."""
+def with_status(number: int) -> list[tuple[str, list[str]]]:
+    """The conditions, with their arguments, of which one holds for the rows of `runs` to which `run_status` gives this number.
+    Each can be answered from one index."""
     outcomes = [outcome for outcome, shown in RUN_OUTCOMES.items() if shown == number]
     if outcomes:
-        return f"status = 'ended' AND outcome IN ({marks(outcomes)})", outcomes
+        return [("status = 'ended' AND outcome = ?", [outcome]) for outcome in outcomes]
+    values: list[str] = []
     if number in (QUEUED, NOT_STARTED):
-        return f"status = 'queued' AND queue {'<>' if number == QUEUED else '='} ''", []
-    if number == WAITING:
-        return "status = 'waiting' AND waiting = 'person'", []
-    return f"(status IN ({marks(RUNNING_STATUSES)}) OR (status = 'waiting' AND waiting <> 'person'))", list(RUNNING_STATUSES)
+        live = f"status = 'queued' AND queue {'<>' if number == QUEUED else '='} ''"
+    elif number == WAITING:
+        live = "status = 'waiting' AND waiting = 'person'"
+    else:
+        live = f"(status IN ({marks(RUNNING_STATUSES)}) OR (status = 'waiting' AND waiting <> 'person'))"
+        values = list(RUNNING_STATUSES)
+    return [(f"status <> 'ended' AND {live}", values)]
 
 
 def marks(values: Sequence[Any]) -> str:

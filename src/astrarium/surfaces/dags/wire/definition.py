@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .run import RunDetails, RunSummary
+from .schedule import LastSlot
 from .shape import Ask, Pagination, Wire
 from .step import Condition, Step
 
@@ -50,11 +51,15 @@ class DagDetails(Dag):
 
 
 class DagFile(Wire):
+    """`next_run` and `last_slot` are our own: when the schedule starts it next (RFC 3339), and what became of the slot before."""
+
     file_name: str
     dag: Dag
     latest_dag_run: RunSummary = msgspec.field(name="latestDAGRun")
     suspended: bool
     errors: list[str]
+    next_run: str = ""
+    last_slot: LastSlot | None = None
 
 
 class DagList(Wire):
@@ -70,11 +75,15 @@ class LocalDag(Wire):
 
 
 class DagAnswer(Wire):
+    """`next_run` and `last_slot` as in the list."""
+
     local_dags: list[LocalDag]
     latest_dag_run: RunDetails = msgspec.field(name="latestDAGRun")
     suspended: bool
     errors: list[str]
     dag: DagDetails | None = None
+    next_run: str = ""
+    last_slot: LastSlot | None = None
 
 
 class DagSpec(Wire):
@@ -87,6 +96,30 @@ class Validation(Wire):
     valid: bool
     errors: list[str]
     dag: DagDetails | None = None
+
+
+class SearchMatch(Wire):
+    """`line` is the match with the lines around it; `start_line` the first of them, both numbers from 1."""
+
+    line: str
+    line_number: int
+    start_line: int
+
+
+class SearchResult(Wire):
+    name: str
+    dag: Dag
+    matches: list[SearchMatch]
+
+
+class SearchAnswer(Wire):
+    results: list[SearchResult]
+    errors: list[str]
+
+
+class TagList(Wire):
+    tags: list[str]
+    errors: list[str]
 
 
 class GridItem(Wire):
@@ -111,3 +144,24 @@ class ValidateDag(Ask):
 
 class PutSpec(Ask):
     spec: str
+
+
+class RenameDag(Ask):
+    new_file_name: str
+
+
+class CleanUp(Ask):
+    """What is kept: runs that ended in the last `retention_days` days, the newest `keep_runs` runs; with neither what the DAG says.
+    The newest run always is. `dry_run` only tells. An addition of ours: Dagu 1.30 has this in its command alone."""
+
+    retention_days: int | None = None
+    keep_runs: int | None = None
+    dry_run: bool = False
+
+
+class Cleaned(Wire):
+    """So many runs are gone (or would be), by their ids; with `more`, ask again for the rest."""
+
+    removed: int
+    more: bool
+    dag_run_ids: list[str]

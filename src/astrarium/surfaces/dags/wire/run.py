@@ -9,6 +9,8 @@ from .step import Condition, Step
 
 
 class RunSummary(Wire):
+    """`waitingFor` (our own): why a run that waits does not go on."""
+
     root_dag_run_name: str = msgspec.field(name="rootDAGRunName")
     root_dag_run_id: str = msgspec.field(name="rootDAGRunId")
     dag_run_id: str
@@ -21,6 +23,7 @@ class RunSummary(Wire):
     parent_dag_run_name: str = msgspec.field(default="", name="parentDAGRunName")
     parent_dag_run_id: str = msgspec.field(default="", name="parentDAGRunId")
     queued_at: str = ""
+    waiting_for: str = ""
     params: str = ""
     worker_id: str = ""
 
@@ -50,6 +53,7 @@ class Node(Wire):
     retry_count: int
     done_count: int
     sub_runs: list[SubRun] = []
+    sub_runs_repeated: list[SubRun] = []
     error: str = ""
     approved_at: str = ""
     approved_by: str = ""

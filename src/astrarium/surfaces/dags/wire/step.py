@@ -8,10 +8,13 @@ from .shape import Wire
 
 
 class Condition(Wire):
+    """`matched` is known of a condition that was judged."""
+
     condition: str
     expected: str = ""
     negate: bool = False
     error: str = ""
+    matched: bool | None = None
 
 
 class CommandEntry(Wire):
@@ -40,6 +43,8 @@ class ExecutorConfig(Wire):
 
 
 class Step(Wire):
+    """`command`, `args`, `cmd_with_args` and `run` say again what `commands` and `call` say, for clients of Dagu before 1.29."""
+
     name: str
     id: str = ""
     description: str = ""
@@ -58,3 +63,7 @@ class Step(Wire):
     preconditions: list[Condition] = []
     timeout_sec: int = 0
     executor_config: ExecutorConfig | None = None
+    command: str = ""
+    args: list[str] = []
+    cmd_with_args: str = ""
+    run: str = ""

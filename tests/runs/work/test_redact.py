@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrarium.runs.redact import MASK, Redactor, redact
+from astrarium.runs.work.redact import MASK, Redactor, redact
 
 
 def in_pieces(data: bytes, size: int, values: list[str]) -> bytes:

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import Bug
-from .machine import Registry
-from .ports import THINGS, Batch, Store
+from ...errors import Bug
+from ..machine import Registry
+from ..ports import THINGS, Batch, Store
 
 KEPT = 4096
 """Decoded things held in memory."""

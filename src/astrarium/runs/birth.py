@@ -1,0 +1,99 @@
+"""How a run comes to be: started, forked from another's past, or taken over when it is over already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import Refused
+from ..kernel.types import Facts
+from .message import ForkRun, ImportRun, RunBegan, RunCreated, RunEnded, RunForked, RunImported, StartRun, StepEnded
+from .routing.port import Close, MoveOn
+from .state import Definition, RunState, Step
+
+Events = list[Any]
+MAX_DEPTH = 20
+
+
+def alias_slot(start: StartRun) -> str:
+    return id_slot(start.surface, start.name, start.alias)
+
+
+def id_slot(surface: str, name: str, alias: str) -> str:
+    return f"run-id/{surface}/{name}/{alias}"
+
+
+def active_slot(surface: str, name: str) -> str:
+    return f"active/{surface}/{name}"
+
+
+def queue_slot(queue: str) -> str:
+    return f"queue/{queue}"
+
+
+def start_run(state: RunState, command: StartRun, facts: Facts) -> Events:
+    check_start(state, command, facts)
+    definition: Definition = facts.things[command.graph]
+    events: Events = [RunCreated(command)]
+    if not command.queue or command.at_once:
+        events.extend(begin(definition, definition.router.fresh(definition.plan), {}, definition.graph.prepare is not None))
+    return events
+
+
+def check_start(state: RunState, start: StartRun, facts: Facts) -> None:
+    if state.status != "new":
+        raise Refused(f"run {state.run} has begun already", code="already_exists")
+    if start.depth > MAX_DEPTH:
+        raise Refused(f"{start.name} would be nested {start.depth} levels deep; at most {MAX_DEPTH} are allowed", code="too_deep")
+    if start.chosen and facts.slots[alias_slot(start)].holders:
+        raise Refused(
+            f"a run {start.alias!r} of {start.name} exists already", code="already_exists", hint="choose another run id"
+        )
+    if start.exclusive or start.max_active > 0:
+        holders = facts.slots[active_slot(start.surface, start.name)].holders
+        limit = 1 if start.exclusive else start.max_active
+        if len(holders) >= limit:
+            raise Refused(
+                f"{start.name} is running already ({len(holders)} active, at most {limit})",
+                code="already_running",
+                hint="wait for it, stop it, or enqueue the run",
+            )
+
+
+def begin(definition: Definition, memo: Any, document: dict[str, Any], prepare: bool) -> Events:
+    """First events of a run that has its place."""
+    if prepare:
+        return [RunBegan()]
+    moves = definition.router.begin(definition.plan, memo, document)
+    return [RunBegan(tuple(moves)), *closing(moves)]
+
+
+def closing(moves: Sequence[MoveOn], state: RunState | None = None) -> Events:
+    """A `Close` among the moves ends the run in the same decision, and with it what still runs to tell of a wait."""
+    last = moves[-1] if moves else None
+    if not isinstance(last, Close):
+        return []
+    tellers = [step for step in state.steps.values() if is_teller(state, step)] if state is not None else []
+    return [*(StepEnded(step.no, "cancelled") for step in tellers), RunEnded(last.outcome, last.reason)]
+
+
+def is_teller(state: RunState, step: Step) -> bool:
+    """Whether an open step only tells people of a wait: nothing waits for it."""
+    return step.status not in ("done", "idle") and state.known.nodes[step.node].phase == "on_wait"
+
+
+def fork_run(state: RunState, command: ForkRun, facts: Facts) -> Events:
+    check_start(state, command.start, facts)
+    definition: Definition = facts.things[command.start.graph]
+    if command.start.queue and not command.start.at_once:
+        return [RunForked(command)]
+    router = definition.router
+    fresh = command.memo is None
+    memo = router.fresh(definition.plan) if fresh else router.load(definition.plan, command.memo)
+    return [RunForked(command), *begin(definition, memo, command.document, command.prepare)]
+
+
+def import_run(state: RunState, command: ImportRun, facts: Facts) -> Events:
+    if state.status != "new":
+        raise Refused(f"run {state.run} has begun already", code="already_exists")
+    return [RunImported(command)]

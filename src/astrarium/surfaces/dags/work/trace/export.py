@@ -1,0 +1,237 @@
+"""Traces: runs that ended are told to a collector, from their own events, after their end and beside all other work.
+
+Where the export stands is kept in `traces.json` of the data folder: after a crash, what ended since is told again (spans have the
+same ids each time). A collector that does not answer is tried a few times, then its spans are given up and the log says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .....errors import AstrariumError, Invalid, NotFound
+from .....kernel.engine import Engine
+from .....runs import message as m
+from .....runs.state import RunState
+from .....runs.work.environment import server_environment
+from .....runs.work.trace import is_traced, otel_of
+from .....spec.expand import Variables, expand
+from .....spec.graph import Graph
+from ...views import query
+from ...views.query import SURFACE, RunRow
+from .check import HINT
+
+log = logging.getLogger("astrarium.traces")
+
+SPANS = "astrarium.surfaces.dags.work.trace.span"
+FILE = "traces.json"
+MOST_WAITING = 10_000
+"""Runs that wait to be told; more are given up, the oldest first."""
+BATCH = 100
+PAUSES_S = (1.0, 4.0, 15.0)
+"""Before each further try to reach a collector."""
+CATCH_UP = (
+    "SELECT position, stream FROM events WHERE workspace = ? AND position > ? AND type = 'RunEnded' ORDER BY position LIMIT ?"
+)
+HEADS = "SELECT workspace, position FROM log_heads"
+
+
+class Ended(NamedTuple):
+    """A run to be told; position 0 = the log was not asked where its end stands."""
+
+    run: str
+    workspace: str
+    position: int = 0
+
+
+class Tracer:
+    """Of one process. Idle, without a thread and a task, until the first traced run ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / FILE
+        self._waiting: deque[Ended] = deque()
+        self._woken = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._exporters: dict[Any, Any] = {}
+        self._spans: ModuleType | None = None
+        self._engine: Engine
+        self._closing = False
+
+    async def open(self, engine: Engine) -> None:
+        """Listen to ends of runs, and find those that ended while nobody did."""
+        self._engine = engine
+        engine.registry.listen(m.RunEnded, self._ended)
+        known = self._read_file()
+        if known:
+            for workspace, position in known.items():
+                rows = await engine.store.read(CATCH_UP, (workspace, position, MOST_WAITING))
+                for at, stream in rows:
+                    self._add(Ended(str(stream).partition(":")[2], workspace, int(at)))
+
+    def _ended(self, stream: str, event: m.RunEnded) -> None:
+        hot = self._engine.memory.hot.get(stream)
+        state = hot.state if hot is not None else None  # another server's run has none here: it tells it
+        if isinstance(state, RunState) and state.surface == SURFACE and is_traced(state.known.graph, os.environ):
+            self._add(Ended(state.run, state.scope.workspace))
+
+    def _add(self, ended: Ended) -> None:
+        self._waiting.append(ended)
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting.popleft()
+            log.error("more than %d runs wait to be traced: the oldest is given up", MOST_WAITING)
+        self._idle.clear()
+        self._woken.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="astrarium-traces")
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let what waits be told, for so long at most; each collector is tried once from now on."""
+        self._closing = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            log.warning("%d runs are not traced: the process ends", len(self._waiting))
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for exporter in self._exporters.values():
+            exporter.shutdown()  # ends the pause of one that is trying again
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # -- the work -----------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                try:
+                    heads = {str(workspace): int(position) for workspace, position in await self._engine.store.read(HEADS)}
+                    await self._tell(batch)
+                    self._write_file(batch, heads)
+                except AstrariumError as error:
+                    log.error("%d runs could not be traced: %s", len(batch), error.message)
+            self._idle.set()
+
+    async def _tell(self, batch: list[Ended]) -> None:
+        spans = self._library()
+        groups: dict[Any, list[Any]] = {}
+        for ended in batch:
+            row = await query.run_of(self._engine.store, ended.run)
+            if row is None:
+                continue
+            graph = (await self._engine.things.fetch([row.graph]))[row.graph].graph
+            if not is_traced(graph, os.environ):
+                continue
+            target = await target_of(spans, row, graph)
+            groups.setdefault(target, []).extend(await self._build(spans, row, graph, target))
+        await asyncio.gather(*(self._send(spans, target, made) for target, made in groups.items()))
+
+    def _library(self) -> ModuleType:
+        if self._spans is None:
+            try:
+                self._spans = import_module(SPANS)
+            except ImportError as error:
+                raise NotFound(f"traces need the package {error.name}", hint=HINT) from None
+            self._threads = ThreadPoolExecutor(4, "astrarium-traces")
+        return self._spans
+
+    async def _build(self, spans: ModuleType, row: RunRow, graph: Graph, target: Any) -> list[Any]:
+        parent = (row.parent_run, row.parent_round, row.parent_step) if row.parent_run else None
+        traced = spans.Traced(row.id, row.root or row.id, row.name, row.alias, row.trigger, graph, parent, row.rerun_of)
+        builder, after = spans.Builder(traced, target), 0
+        while page := await self._engine.tail.read_stream(f"run:{row.id}", after):
+            for event in page:
+                builder.add(event)
+            after = page[-1].seq
+        made: list[Any] = builder.spans
+        return made
+
+    async def _send(self, spans: ModuleType, target: Any, made: list[Any]) -> None:
+        """Tell one collector; a few tries, then what it did not take is given up."""
+        loop = asyncio.get_running_loop()
+        for pause_s in (*PAUSES_S, None):
+            try:
+                exporter = self._exporters.get(target) or self._exporters.setdefault(target, spans.open_exporter(target))
+                if await loop.run_in_executor(self._threads, spans.export, exporter, made):
+                    return
+            except (ImportError, OSError, ValueError) as error:
+                log.warning("spans cannot be sent to %s: %s", target.endpoint or "the server's collector", error)
+            if pause_s is None or self._closing:
+                break
+            await asyncio.sleep(pause_s)
+        log.error(
+            "%d spans are lost: the collector %s did not take them", len(made), target.endpoint or "of the server's environment"
+        )
+
+    # -- where it stands ----------------------------------------------------------------------------------------------
+
+    def _read_file(self) -> dict[str, int]:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, int])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def _write_file(self, batch: list[Ended], heads: Mapping[str, int]) -> None:
+        """Ends that wait were committed after those just told, or their position is known."""
+        known = self._read_file()
+        for ended in batch:
+            known[ended.workspace] = max(known.get(ended.workspace, 0), ended.position)
+        if not self._waiting:  # nothing that ended before `heads` was read is left
+            known.update({workspace: max(known.get(workspace, 0), head) for workspace, head in heads.items()})
+        part = self._file.with_suffix(".part")
+        try:
+            part.write_bytes(msgspec.json.encode(known))
+            part.replace(self._file)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._file, error)
+
+
+async def target_of(spans: ModuleType, row: RunRow, graph: Graph) -> Any:
+    """Where a run's spans go, by its DAG's `otel` block; variables are those of the run, never the server's secrets."""
+    block = otel_of(graph)
+    if not block:
+        return spans.Target()
+    resolved = msgspec.json.decode(row.resolved, type=m.Resolved)
+    known = {**server_environment(), **dict(resolved.env), **{name: text for name, text in resolved.params if name}}
+
+    async def refuse(command: str) -> str:
+        raise Invalid(f"`{command}` is not run for a trace")
+
+    async def text(value: Any) -> str:
+        return await expand(str(value), Variables(known), refuse)
+
+    return spans.Target(
+        await text(block.get("endpoint") or ""),
+        tuple(sorted([(str(name), await text(value)) for name, value in dict(block.get("headers") or {}).items()])),
+        bool(block.get("insecure")),
+        seconds(block.get("timeout"), spans.TIMEOUT_S),
+        tuple(sorted([(str(name), await text(value)) for name, value in dict(block.get("resource") or {}).items()])),
+    )
+
+
+def seconds(value: Any, default: float) -> float:
+    """`10`, `10s` or `500ms` (Dagu 1.30 takes a Go duration)."""
+    text = str(value or "").strip().lower()
+    for unit, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("", 1.0)):
+        number = text.removesuffix(unit) if unit else text
+        if text.endswith(unit) and number.replace(".", "", 1).isdigit():
+            return float(number) * factor or default
+    return default
