@@ -87,6 +87,8 @@ def _pieces(run: RunView, root: Path, name: str, streams: list[str]) -> Pieces:
     steps = [step for step in run.steps if step.tries and name in ("", step.name)]
     for step in sorted(steps, key=lambda step: step.started_at):
         out, err = log_files(run, step, root)
+        if step.merged and "stdout" not in streams:
+            err = out
         for stream, files in (("stdout", out), ("stderr", err)):
             if stream in streams:
                 found += [(step, stream, path) for path in files]

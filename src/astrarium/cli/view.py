@@ -22,7 +22,7 @@ PHASES = {"on_success": "success", "on_failure": "failure", "on_cancel": "abort"
 class StepView(msgspec.Struct, omit_defaults=True):
     """One step. `status` is `pending` until the run comes to it; `no` counts the run's visits,
     `place` is its node's in the graph; `after` are the steps it depends on; `phase` is empty for the
-    steps proper and names the occasion for handlers."""
+    steps proper and names the occasion for handlers; `merged`: its stderr is in the files of its stdout."""
 
     name: str
     status: str = "pending"
@@ -40,6 +40,7 @@ class StepView(msgspec.Struct, omit_defaults=True):
     started_at: int = 0
     ended_at: int = 0
     after: tuple[str, ...] = ()
+    merged: bool = False
     children: list[RunView] = []
 
 
@@ -86,6 +87,7 @@ def lay_out(graph: Graph, found: dict[str, StepView]) -> list[StepView]:
             continue
         step = step or StepView(node.name)
         step.kind, step.phase, step.place = node.kind, _phase(node.phase), place
+        step.merged = graph.merges(node)
         step.after = tuple(sources.get(place, ()))
         steps.append(step)
     return steps

@@ -174,6 +174,10 @@ class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
     tidy: bool = False
     meta: dict[str, Any] = {}
 
+    def merges(self, node: Node) -> bool:
+        """Whether stderr of a node's tries goes where their stdout goes."""
+        return not node.stderr and (node.log_output or ("merged" if self.merge_output else "separate")) == "merged"
+
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Graph)

@@ -103,12 +103,16 @@ def _by_method(methods: Mapping[str, Operation]) -> Endpoint:
         await admit(request, caller, operation.needs, operation.id)
         answered = await operation.act(request)
         gate = gate_of(request)
-        changed = answered.status_code < 400 and not getattr(request.state, "unchanged", False)
-        if gate is not None and operation.needs in gate.recorded and changed:
+        if gate is not None and operation.needs in gate.recorded and has_changed(request, answered):
             await gate.acted(caller, operation.id, request.url.path)
         return answered
 
     return act
+
+
+def has_changed(request: Request, answered: Response) -> bool:
+    """Whether an order was carried out: it was not refused, nor told in an answer of 200 that nothing was done."""
+    return answered.status_code < 400 and not getattr(request.state, "unchanged", False)
 
 
 def gate_of(request: Request) -> Gate | None:

@@ -4,13 +4,15 @@ the caller, and the gate in front of them (`surfaces/operation`) for what the ca
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.requests import HTTPConnection
 
 from ..errors import Unauthenticated
 from ..kernel.types import Actor, Scope
+
+if TYPE_CHECKING:  # who only names a caller stays free of the web framework
+    from starlette.requests import HTTPConnection
 
 PERSONAL = Scope("personal", "local")
 """Where everything lives while there is one local owner."""
@@ -65,7 +67,7 @@ def credential_of(headers: Mapping[str, str]) -> str:
 
 
 async def caller_of(connection: HTTPConnection) -> Caller:
-    """The caller of a request or socket; usable as a FastAPI dependency and from plain endpoints. The way to authenticate is
+    """The caller of a request or socket. The way to authenticate is
     `app.state.authenticate`, the local owner's when the server set none."""
     authenticate: Authenticate = getattr(connection.app.state, "authenticate", authenticate_local)
     state: Any = connection.state

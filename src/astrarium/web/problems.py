@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,12 +22,31 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import AstrariumError, Invalid, Problem, Unauthenticated
-from .fault import Fault, Shaper
 
 log = logging.getLogger("astrarium.web")
 
 CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 413: "too_much", 503: "unavailable"}
 """Codes of errors the web layer itself makes; the others are named after their status, `method_not_allowed`."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What went wrong with one request, before any surface has put it into its own words.
+
+    `routed` is false when no route was found: the path or method is unknown, which is not the same as a missing resource."""
+
+    status: int
+    code: str
+    message: str
+    hint: str = ""
+    problems: tuple[Problem, ...] = ()
+    details: Mapping[str, Any] = {}
+    error_id: str = ""
+    routed: bool = True
+    headers: Mapping[str, str] = {}
+
+
+Shaper = Callable[[Fault], tuple[int, Any]]
+"""Gives the status and the JSON body by which a surface answers a fault."""
 
 
 def plain_shape(fault: Fault) -> tuple[int, Any]:

@@ -131,7 +131,13 @@ def test_streams_are_merged_or_kept_apart_step_by_step(served: Served) -> None:
     ended = served.ended(run, "merged")
     logs = {name: sorted(served.log(run, name, "merged")["content"].split()) for name in "abc"}
     assert logs == {"a": ["one", "two"], "b": ["one", "two"], "c": ["one"]}
-    assert served.log(run, "c", "merged", stream="stderr")["content"] == "two"
+    errors = {name: sorted(served.log(run, name, "merged", stream="stderr")["content"].split()) for name in "abc"}
+    assert errors == {"a": ["one", "two"], "b": ["one", "two"], "c": ["two"]}, "a merged log is both streams'"
+    files = {node["step"]["name"]: node["stderr"] == node["stdout"] for node in ended["nodes"]}
+    assert files == {"a": True, "b": True, "c": False}
+    said = {name: sorted(served.room.ok("logs", run, name, *which).split()) for name in "bc" for which in ((), ("--stderr",))}
+    assert said == {"b": ["one", "two"], "c": ["two"]}
+    assert sorted(served.room.ok("logs", run, "b").split()) == ["one", "two"], "once, not for each stream"
     assert outputs(served, ended) == {"a": "one", "c": "one"}, "an output is what stdout said"
 
 

@@ -103,6 +103,23 @@ def test_a_file_of_the_steps_own(server: Server, tmp_path: Path) -> None:
     assert text_of(list(frames(server, f"/dag-runs/own/{run}/steps/own/log/stream"))) == "mine\n"
 
 
+def test_a_file_only_the_try_knows_is_followed_from_its_first_line(server: Server, tmp_path: Path) -> None:
+    spec = (
+        "steps:\n  - {name: first, command: echo 7, output: NUMBER}\n"
+        f"  - name: own\n    env: [{{KIND: '`echo log`'}}]\n    stdout: {tmp_path}/own-${{NUMBER}}.$KIND\n    logOutput: merged\n"
+        f"    command: |\n      echo mine\n      until [ -e {tmp_path}/go ]; do sleep 0.02; done\n      echo both >&2\n"
+    )
+    server.add("own.yaml", spec)
+    run = server.start("own")
+    found: list[Frame] = []
+    for frame in frames(server, f"/dag-runs/own/{run}/steps/own/log/stream", stream="stderr"):
+        found.append(frame)
+        if text_of(found) == "mine\n":
+            (tmp_path / "go").touch()
+    assert text_of(found) == "mine\nboth\n" == (tmp_path / "own-7.log").read_text()
+    assert found[0].data == {"step": "own", "stream": "stderr", "attempt": 1, "tryNo": 1}
+
+
 def test_secrets_are_not_in_it(server: Server, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("very-secret-4711")
     spec = f'secrets: [{{name: KEY, provider: file, key: {tmp_path}/key}}]\nsteps:\n  - name: leak\n    command: echo "<$KEY>"; exit 1\n'

@@ -249,11 +249,11 @@ class Try:
         shop.make_run_folder(state)
         self.stdout, self.stderr = shop.log_paths(state, self._step, self.try_no)
         self.max_log_bytes = shop.max_log_bytes
-        if node.log_output == "merged" or (self.graph.merge_output and not node.log_output):
+        if self.graph.merges(node):
             self._merge_output()
         if node.stdout:
             self.stdout = await self._redirected(node.stdout, self.stdout)
-            self.stderr = self.stdout if self._merged and not node.stderr else self.stderr
+            self.stderr = self.stdout if self._merged else self.stderr
         if node.stderr:
             self.stderr = await self._redirected(node.stderr, shop.log_paths(state, self._step, self.try_no)[1])
         if node.stdout or node.stderr:

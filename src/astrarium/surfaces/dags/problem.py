@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ...web.problems import Fault, Shapes
+if TYPE_CHECKING:  # what only names our prefix stays free of the web framework
+    from ...web.problems import Fault, Shapes
 
 PREFIX = "/api/v2"
 NOUNS = ("dags", "dag-runs", "queues", "workers", "services", "metrics", "health", "events", "notifications",

@@ -11,18 +11,24 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from watchfiles import Change, awatch
 
 from ...errors import AstrariumError
 from ...kernel.engine import Engine
 from ...kernel.types import Actor, Command, Scope
+from ...lazy import library
 from .catalog import SUFFIXES, Catalog, Entry
 from .machines.plan import Plan
 from .machines.slot import ScheduleSet, SetSchedule
 from .views.schedule import schedule_plans
 from .work.schedule import saying_of
+
+if TYPE_CHECKING:
+    import watchfiles
+else:
+    watchfiles = library("watchfiles")
 
 log = logging.getLogger("astrarium.dags")
 AGAIN_S = 1.0
@@ -159,21 +165,21 @@ class Watcher:
         real = Path(os.path.realpath(folder))
         identity = identity_of(folder)
         asyncio.get_running_loop().call_soon(self._moved.set)  # once the watch stands: what moved before it did is seen now
-        watching = awatch(real, watch_filter=self._news(real), debounce=BURST_MS, step=STEP_MS, recursive=True)
+        watching = watchfiles.awatch(real, watch_filter=self._news(real), debounce=BURST_MS, step=STEP_MS, recursive=True)
         async for _ in watching:
             self._moved.set()
             if identity_of(folder) != identity:
                 return
 
-    def _news(self, folder: Path) -> Callable[[Change, str], bool]:
+    def _news(self, folder: Path) -> Callable[[watchfiles.Change, str], bool]:
         """Which changes may change what the folder holds: of DAG files and folders, not of what lies beside them."""
         own = os.path.realpath(self.own)
         hidden = own + os.sep if own.startswith(str(folder) + os.sep) else "\0"
 
-        def news(change: Change, path: str) -> bool:
+        def news(change: watchfiles.Change, path: str) -> bool:
             if path.startswith(hidden):
                 return False
-            if change is not Change.modified or path.endswith(SUFFIXES):
+            if change is not watchfiles.Change.modified or path.endswith(SUFFIXES):
                 return True
             name = os.path.basename(path)
             return "." not in name or name.startswith("..")
@@ -183,7 +189,7 @@ class Watcher:
     async def _exchanged(self, folder: Path) -> None:
         """A link that names another folder tells nothing to who watches the old one."""
         identity = identity_of(folder)
-        async for _ in awatch(folder.parent, watch_filter=None, debounce=BURST_MS, step=STEP_MS, recursive=False):
+        async for _ in watchfiles.awatch(folder.parent, watch_filter=None, debounce=BURST_MS, step=STEP_MS, recursive=False):
             if identity_of(folder) != identity:
                 return
 
@@ -191,7 +197,7 @@ class Watcher:
         """Wait until the folder, or one above it that is missing, too, is made."""
         above = next((parent for parent in folder.parents if parent.is_dir()), Path("/"))
         wanted = above / folder.relative_to(above).parts[0]
-        async for _ in awatch(above, watch_filter=lambda _, path: Path(path) == wanted, step=STEP_MS, recursive=False):
+        async for _ in watchfiles.awatch(above, watch_filter=lambda _, path: Path(path) == wanted, step=STEP_MS, recursive=False):
             if wanted.exists():
                 return
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
-from ....errors import AstrariumError, Invalid, NotFound, Problem
-from ....runs import message as m
+from ....errors import Invalid, NotFound, Problem
 from ....runs.work.workshop import step_file
-from ....spec.expand import Variables, expand
-from ....spec.graph import Graph
-from ....spec.params import Param, variables
+from ....spec.graph import Graph, Node
 from ....store.log import LINES_DEFAULT, LINES_MAX, read_lines, run_folder, run_place, try_file
 from .. import wire
 from .query import RunRow, StepRow
@@ -77,10 +74,11 @@ class RunFiles:
         """What processes know as `DAG_RUN_LOG_FILE`. A text: a list shows a thousand of them."""
         return f"{self._logs}/{run_place(row.id, row.created_at)}/run.log"
 
-    def step_logs(self, row: RunRow, step: StepRow) -> tuple[str, str]:
+    def step_logs(self, row: RunRow, step: StepRow, *, merged: bool) -> tuple[str, str]:
         """stdout and stderr of the newest try, as paths."""
         folder, name = self.folder(row), step_file(step.round, step.node)
-        return str(try_file(folder, name, step.tries, "out")), str(try_file(folder, name, step.tries, "err"))
+        out = str(try_file(folder, name, step.tries, "out"))
+        return out, out if merged else str(try_file(folder, name, step.tries, "err"))
 
     def try_files(self, row: RunRow, step: StepRow, stream: str) -> list[Path]:
         """One stream of every try of the step's present round, in order."""
@@ -93,11 +91,26 @@ async def step_log(files: RunFiles, row: RunRow, graph: Graph, step: StepRow | N
     if step is None or not step.tries:
         return wire.run.Log("", 0, 0, False)
     node = graph.nodes[step.no]
-    redirected = node.stdout if stream == "stdout" else node.stderr
-    paths = files.try_files(row, step, stream)
-    if redirected:  # each try left a link to where it wrote, mostly to one file
-        paths = [Path(found) for found in dict.fromkeys(os.path.realpath(path) for path in paths if path.is_symlink())]
+    kept_as = stream_of(graph, node, stream)
+    paths = files.try_files(row, step, kept_as)
+    if redirection(node, kept_as):
+        paths = targets_of(paths)
     return await asyncio.to_thread(lines_of, paths, window)
+
+
+def stream_of(graph: Graph, node: Node, stream: str) -> str:
+    """The stream in whose files `stream` of a step is."""
+    return "stdout" if graph.merges(node) else stream
+
+
+def redirection(node: Node, stream: str) -> str:
+    """The file a step itself names for a stream, as written in the DAG."""
+    return node.stdout if stream == "stdout" else node.stderr
+
+
+def targets_of(links: Iterable[Path]) -> list[Path]:
+    """Where tries wrote what a step sends to files of its own: each try left a link, mostly to one file."""
+    return [Path(found) for found in dict.fromkeys(os.path.realpath(link) for link in links if link.is_symlink())]
 
 
 def lines_of(paths: Sequence[Path], window: Window) -> wire.run.Log:
@@ -107,26 +120,6 @@ def lines_of(paths: Sequence[Path], window: Window) -> wire.run.Log:
     except OSError as error:
         raise NotFound(f"the log {paths[0]} cannot be read: {error.strerror or error}") from error
     return wire.run.Log(page.content, page.line_count, page.total_lines, page.has_more, page.is_estimate)
-
-
-async def redirected_file(row: RunRow, workdir: str, template: str) -> Path | None:
-    """The file a step's `stdout` or `stderr` names, as far as the run's own variables tell; None when only its try knew."""
-    resolved = msgspec.json.decode(row.resolved, type=m.Resolved)
-    known = {**dict(resolved.env), **variables([Param(name, text) for name, text in resolved.params])}
-    known |= {"DAG_NAME": row.name, "DAG_RUN_ID": row.alias}
-
-    async def refuse(command: str) -> str:
-        raise NotFound(f"`{command}` is not run again for a log")
-
-    try:
-        parts = [await expand(text, Variables(known), refuse) for text in (workdir, template)]
-    except AstrariumError:
-        return None
-    return Path(resolved.workdir, *(home(part) for part in parts))
-
-
-def home(text: str) -> str:
-    return os.path.expanduser(text)
 
 
 def select(lines: Sequence[str], window: Window) -> wire.run.Log:

@@ -191,7 +191,7 @@ class RunViews:
         policy = graph.nodes[no].tolerate
         marked = bool(found.tolerated and policy is not None and policy.mark_success)
         status = node_status(found.status, found.outcome, partial=bool(found.partial), marked=marked)
-        out, err = self._files.step_logs(row, found) if found.tries else ("", "")
+        out, err = self._files.step_logs(row, found, merged=graph.merges(graph.nodes[no])) if found.tries else ("", "")
         node = wire.run.Node(
             step, out, err, shown_time(found.started_at, UNSET), shown_time(found.ended_at, UNSET), status, NODE_LABELS[status],
             found.retries, found.passes, error=found.error,

@@ -40,8 +40,7 @@ Measure = Callable[[], Sample]
 
 
 def measure_of(folder: Path) -> Measure:
-    """Measures this machine; the processor's share counts from the call before, so the first one begins the count here."""
-    psutil.cpu_percent(None)
+    """Measures this machine; the processor's share counts from the call before, so the first one only begins the count."""
 
     def measure() -> Sample:
         cpu, memory = psutil.cpu_percent(None), psutil.virtual_memory().percent
@@ -56,6 +55,11 @@ class Samples:
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
         self._kept: deque[Sample] = deque(maxlen=MOST)
+
+    def begin(self) -> None:
+        """Begin the count of the processor's share: a measure that is not kept. Loads what measures, so not before it is needed."""
+        with contextlib.suppress(OSError, psutil.Error):
+            self._measure()
 
     def take(self) -> None:
         """Measure once. Blocks for as long as the disk of the data folder takes to answer."""
@@ -75,6 +79,7 @@ async def sampling(folder: Path) -> AsyncIterator[Samples]:
     samples = Samples(measure_of(folder))
 
     async def watch() -> None:
+        await asyncio.to_thread(samples.begin)
         while True:
             await asyncio.sleep(SAMPLE_S)
             await asyncio.to_thread(samples.take)

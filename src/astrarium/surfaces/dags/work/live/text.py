@@ -20,7 +20,7 @@ from .....store.log import LOOK_S, Followed, FollowedFiles, read_from
 from .....web.stream import frame
 from ... import wire
 from ...views import query
-from ...views.log import RunFiles, redirected_file
+from ...views.log import RunFiles, redirection, stream_of, targets_of
 from ...views.query import RunRow, StepRow
 from ...views.status import NODE_LABELS, NOT_STARTED, node_status
 from .feed import Feed, Follower
@@ -63,10 +63,15 @@ class Output(NamedTuple):
     stream: str
 
     @property
-    def redirected(self) -> str:
-        """The file the step itself names for it, as written in the DAG."""
-        node = self.graph.nodes[self.no]
-        return node.stdout if self.stream == "stdout" else node.stderr
+    def kept_as(self) -> str:
+        """The stream in whose files it is."""
+        return stream_of(self.graph, self.graph.nodes[self.no], self.stream)
+
+    @property
+    def redirected(self) -> bool:
+        """The step sends it to a file it names itself. Its tries leave links there: what they lead to is told as if each file were a
+        try, mostly all of them are one."""
+        return bool(redirection(self.graph.nodes[self.no], self.kept_as))
 
 
 class StepText:
@@ -135,7 +140,7 @@ class StepText:
         self._step = step = (await query.step_rows(self._store, self._row.id)).get(self._output.no)
         self._over = self._row.status == "ended" or (step is not None and step.status == "done")
         if step is not None and step.tries:
-            self._tries = 1 if self._output.redirected else step.tries
+            self._tries = max(1, len(targets_of(self._files_of(step)))) if self._output.redirected else step.tries
             if self.place.attempt != step.round or self.place.try_no > self._tries:
                 self._leave()
                 self.place = Place(step.round)
@@ -155,13 +160,11 @@ class StepText:
     async def _rest(self, woken: asyncio.Event) -> Pieces:
         """What the present try has written beyond the place."""
         if self._path is None:
+            self._follow(self._link(), woken)  # armed before the look: what appears after it is told
             self._path = await self._file()
         if self._path is None:
             return
-        if self._followed is None and not self._closed:
-            self._followed = self._hold.enter_context(self._followed_files.follow(self._path, woken))
-        if self._followed is not None:
-            self._followed.arm()
+        self._follow(self._path, woken)
         closed, read = self._closed, self.place.offset + len(self._decoder.getstate()[0])
         while room := self._room(read, closed):
             data, read = await asyncio.to_thread(read_from, self._path, read, room)
@@ -172,6 +175,16 @@ class StepText:
                 yield self._piece(text, read - len(self._decoder.getstate()[0]))
         if closed and (text := self._decoder.decode(b"", True)):
             yield self._piece(text, read)
+
+    def _follow(self, path: Path | None, woken: asyncio.Event) -> None:
+        """See to it that a change of this file, and of no other, wakes us, while somebody may write to it."""
+        if self._followed is not None and self._followed.path != path:
+            self._hold.close()
+            self._followed = None
+        if self._followed is None and path is not None and not self._closed:
+            self._followed = self._hold.enter_context(self._followed_files.follow(path, woken))
+        if self._followed is not None:
+            self._followed.arm()
 
     @property
     def _closed(self) -> bool:
@@ -187,13 +200,21 @@ class StepText:
         self.place = Place(self.place.attempt, self.place.try_no, offset)
         return frame(_encode(wire.live.LogText(text)), event="log", id=str(self.place))
 
+    def _files_of(self, step: StepRow) -> list[Path]:
+        return self._files.try_files(self._row, step, self._output.kept_as)
+
+    def _link(self) -> Path | None:
+        """The link the newest try of a redirected step leaves."""
+        return self._files_of(self._step)[-1] if self._output.redirected and self._step is not None and self._step.tries else None
+
     async def _file(self) -> Path | None:
-        """The file of the present try; None when only the try knew it."""
-        if self._output.redirected:
-            return await redirected_file(self._row, self._output.graph.nodes[self._output.no].workdir, self._output.redirected)
-        if self._step is None or not 0 < self.place.try_no <= self._step.tries:
+        """The file of the present try; None while the try has not said where it is."""
+        if self._step is None:
             return None
-        return self._files.try_files(self._row, self._step, self._output.stream)[self.place.try_no - 1]
+        files = self._files_of(self._step)
+        if self._output.redirected:
+            files = await asyncio.to_thread(targets_of, files)
+        return files[self.place.try_no - 1] if 0 < self.place.try_no <= len(files) else None
 
     def _leave(self) -> None:
         """The present try is told."""
