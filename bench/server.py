@@ -20,8 +20,9 @@ ENDED = frozenset((2, 3, 4, 6, 8))
 
 
 def plain_environment(folder: Path) -> dict[str, str]:
-    """Ours without settings of whoever measures."""
+    """Ours without settings of whoever measures; modules stay compiled, as they are for users."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASTRARIUM_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "XDG_CONFIG_HOME": str(folder / "no-settings")}
 
 

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from ..config import Settings
-from ..errors import NotFound, Unavailable
+from ..errors import NotFound
 from .definition import compile_file, find_file
 from .follow import follow
-from .link import ask, live_server, segment
 from .option import AsJson, DagsDir, DatabaseUrl, DataDir, RunReference, examples, new_app, settings_of
 from .run import carry_out
 from .source import open_source
+from .stop import ask_to_stop
 from .tree import choose_show
 from .view import RunView
 
@@ -51,13 +51,7 @@ async def _ended(settings: Settings, reference: str) -> RunView:
         run = await source.find(reference)
         if run.ended:
             return run
-        server = live_server(settings)
-        if server is None:
-            raise Unavailable(
-                f"run {run.id} of {run.name} is {run.status}, but no server works on {settings.data_dir}",
-                hint="press Ctrl-C where its `astrarium run` is; if that is gone, `astrarium server` takes the run up again",
-            )
-        ask(server, "POST", f"/dag-runs/{segment(run.name)}/{segment(run.id)}/stop")
+        ask_to_stop(settings, run)
         return await follow(source, run, settings.data_dir / "logs", choose_show(True))
 
 

@@ -46,13 +46,18 @@ async def _stop(settings: Settings, reference: str, wait: bool, as_json: bool) -
         run = await source.find(reference)
         if run.ended:
             raise Refused(f"run {run.id} of {run.name} has ended already: {run.status}")
-        server = live_server(settings)
-        if server is None:
-            raise Unavailable(
-                f"run {run.id} of {run.name} is {run.status}, but no server works on {settings.data_dir}",
-                hint="press Ctrl-C where its `astrarium run` is; if that is gone, `astrarium server` takes the run up again",
-            )
-        ask(server, "POST", f"/dag-runs/{segment(run.name)}/{segment(run.id)}/stop")
+        ask_to_stop(settings, run)
         if wait:
             return await follow(source, run, settings.data_dir / "logs", choose_show(as_json))
         return await source.details(run)
+
+
+def ask_to_stop(settings: Settings, run: RunView) -> None:
+    """Let the server begin to stop a run. Raises `Unavailable` where none works on the data folder."""
+    server = live_server(settings)
+    if server is None:
+        raise Unavailable(
+            f"run {run.id} of {run.name} is {run.status}, but no server works on {settings.data_dir}",
+            hint="press Ctrl-C where its `astrarium run` is; if that is gone, `astrarium server` takes the run up again",
+        )
+    ask(server, "POST", f"/dag-runs/{segment(run.name)}/{segment(run.id)}/stop")

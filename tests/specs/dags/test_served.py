@@ -135,7 +135,7 @@ def test_streams_are_merged_or_kept_apart_step_by_step(served: Served) -> None:
     assert errors == {"a": ["one", "two"], "b": ["one", "two"], "c": ["two"]}, "a merged log is both streams'"
     files = {node["step"]["name"]: node["stderr"] == node["stdout"] for node in ended["nodes"]}
     assert files == {"a": True, "b": True, "c": False}
-    said = {name: sorted(served.room.ok("logs", run, name, *which).split()) for name in "bc" for which in ((), ("--stderr",))}
+    said = {name: sorted(served.room.ok("logs", run, name, "--stderr").split()) for name in "bc"}
     assert said == {"b": ["one", "two"], "c": ["two"]}
     assert sorted(served.room.ok("logs", run, "b").split()) == ["one", "two"], "once, not for each stream"
     assert outputs(served, ended) == {"a": "one", "c": "one"}, "an output is what stdout said"

@@ -112,6 +112,8 @@ def test_why_a_run_waits(server: Any) -> None:
         c: "waits in queue third: 1 of 1 place taken by third/third-0; 1 run is before it",
     }
     assert server.run("third", c)["waitingFor"] == listed[c]
+    newest = {file["fileName"]: file["latestDAGRun"] for file in server.get("/dags")["dags"]}["third.yaml"]
+    assert (newest["dagRunId"], newest["waitingFor"], newest["trigger"]) == (c, listed[c], "manual")
     assert [run["waitingFor"] for run in server.queue("third")["queued"]] == [listed[b], listed[c]]
     server.told(server.call("POST", "/dags/third/stop-all"))
     assert "waitingFor" not in server.ended("third", a)

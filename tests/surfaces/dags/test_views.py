@@ -16,11 +16,25 @@ from astrarium.runs.row import RUNS, STEPS
 from astrarium.runs.state import RunStatus, StepStatus
 from astrarium.surfaces.dags.views import journal, query, status
 from astrarium.surfaces.dags.views.log import Window, parse_window, select
+from astrarium.surfaces.dags.views.run import Relatives, summary_fields
 
 
 def test_rows_have_the_columns_of_their_tables() -> None:
     assert query.RunRow._fields == tuple(column.name for column in RUNS.columns)
     assert query.StepRow._fields == tuple(column.name for column in STEPS.columns)
+
+
+def row_with(**more: Any) -> query.RunRow:
+    plain = {column.name: 0 if column.kind == "int" else "" for column in RUNS.columns}
+    return query.RunRow(**(plain | {"status": "ended", "outcome": "succeeded", "resolved": "{}", "labels": "{}"} | more))
+
+
+def test_a_run_says_what_began_it_and_which_slot_it_belongs_to() -> None:
+    plain = summary_fields(row_with(trigger="manual"), Relatives(("a", "1")), "")
+    assert (plain["trigger"], plain["scheduled_at"]) == ("manual", "")
+    labels = '{"slot":"2026-01-01T04:00:00Z","schedule":"start"}'
+    slot = summary_fields(row_with(trigger="schedule", labels=labels), Relatives(("a", "1")), "")
+    assert (slot["trigger"], slot["scheduled_at"]) == ("schedule", "2026-01-01T04:00:00Z")
 
 
 def run_cases() -> list[tuple[str, str, str, str]]:

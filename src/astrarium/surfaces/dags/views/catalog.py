@@ -20,6 +20,8 @@ from ....web.paging import pages, parse_page
 from .. import wire
 from ..catalog import Catalog, Entry
 from . import definition, query
+from .query import RunRow
+from .queue import waiting_for
 from .run import RunViews, no_summary
 from .schedule import UNPLANNED, Planned, moment, planned
 
@@ -53,10 +55,11 @@ async def list_dags(catalog: Catalog, views: RunViews, scope: Scope, asked: Mapp
         entries.reverse()
     shown = entries[page.offset : page.offset + page.size]
     latest = await query.latest_runs(views.reader, scope, [entry.name for entry in shown])
+    why = await waiting_for(views.reader.read, latest.values())
     dags = [
         wire.definition.DagFile(
             entry.file_name, definition.entry_dag(entry),
-            views.summary(latest[entry.name]) if entry.name in latest else no_summary(entry.name),
+            summary_of(views, latest.get(entry.name), entry.name, why),
             plans.get(entry.stem, UNPLANNED).suspended, entry.errors, moment(start) if (start := next_start(entry, plans)) else "",
             plans.get(entry.stem, UNPLANNED).last,
         )
@@ -64,6 +67,10 @@ async def list_dags(catalog: Catalog, views: RunViews, scope: Scope, asked: Mapp
     ]  # fmt: skip
     place = pages(page, len(entries))
     return wire.definition.DagList(dags, [], wire.shape.Pagination(place.total, place.current, place.last, place.next, place.previous))
+
+
+def summary_of(views: RunViews, row: RunRow | None, name: str, why: Mapping[str, str]) -> wire.run.RunSummary:
+    return no_summary(name) if row is None else views.summary(row, why.get(row.id, ""))
 
 
 def check_sort(sort: str, order: str) -> tuple[str, str]:

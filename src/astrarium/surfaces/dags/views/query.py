@@ -14,6 +14,8 @@ from ....runs.row import RUNS, STEPS
 from .status import marks, with_status
 
 SURFACE = "dags"
+SLOT_LABEL = "slot"
+"""The label of a scheduled run that says which slot of the schedule it belongs to, RFC 3339."""
 LATEST = "latest"
 MOST_RUNS = 1000
 MOST_NAMES = 200

@@ -30,6 +30,8 @@ NODES_AT_ONCE = 500
 """Runs with more nodes are shown by a thread."""
 STEPS_KEPT = 64
 """Graphs whose shown steps are kept."""
+NO_LABELS = ("", "{}")
+_labels = msgspec.json.Decoder(dict[str, str])
 _resolved = msgspec.json.Decoder(Resolved)
 
 
@@ -101,6 +103,8 @@ def summary_fields(row: RunRow, relatives: Relatives, log: str) -> dict[str, Any
         "finished_at": shown_time(row.ended_at) if ended else "",
         "log": log,
         "params": shown_params(row, resolved_of(row)),
+        "trigger": row.trigger,
+        "scheduled_at": _labels.decode(row.labels).get(query.SLOT_LABEL, "") if row.labels not in NO_LABELS else "",
     }
 
 

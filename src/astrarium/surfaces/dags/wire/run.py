@@ -9,7 +9,8 @@ from .step import Condition, Step
 
 
 class RunSummary(Wire):
-    """`waitingFor` (our own): why a run that waits does not go on."""
+    """Our own: `waitingFor`, why a run that waits does not go on; `trigger`, what began it; `scheduledAt`, the slot of the schedule that
+    it belongs to."""
 
     root_dag_run_name: str = msgspec.field(name="rootDAGRunName")
     root_dag_run_id: str = msgspec.field(name="rootDAGRunId")
@@ -26,6 +27,8 @@ class RunSummary(Wire):
     waiting_for: str = ""
     params: str = ""
     worker_id: str = ""
+    trigger: str = ""
+    scheduled_at: str = ""
 
 
 class SubRun(Wire):

@@ -135,9 +135,9 @@ class Retention:
         engine = await self.engine()
         args = (workspace, SURFACE, name)
         newest = await engine.store.read(f"SELECT id FROM runs WHERE {_OF_DAG} ORDER BY created_at DESC, id DESC LIMIT 1", args)
-        limits, values = list[str](), list[Any]()
+        limits, values, latest = list[str](), list[Any](), 0
         if keep.days >= 0:
-            cutoff = engine.clock.now() - keep.days * DAY_US
+            latest = cutoff = engine.clock.now() - keep.days * DAY_US
             limits.append("ended_at <= ?")
             values.append(cutoff)
         if keep.runs > 0:
@@ -148,13 +148,14 @@ class Retention:
             if oldest := await engine.store.read(sql, args):
                 limits.append("created_at < ? OR (created_at = ? AND id < ?)")
                 values += [oldest[0][0], oldest[0][0], oldest[0][1]]
+                latest = max(latest, oldest[0][0])
         if not limits or not newest:
             return []
         sql = (
-            f"SELECT id, alias, created_at FROM runs WHERE {_OF_DAG} AND id <> ? AND (created_at > ? OR (created_at = ? AND id > ?))"
-            f" AND ({' OR '.join(limits)}){_UNNEEDED} ORDER BY created_at, id LIMIT {int(limit)}"
-        )
-        rows = await engine.store.read(sql, (*args, newest[0][0], after[0], after[0], after[1], *values))
+            f"SELECT id, alias, created_at FROM runs WHERE {_OF_DAG} AND created_at BETWEEN ? AND ? AND id <> ?"
+            f" AND (created_at > ? OR id > ?) AND ({' OR '.join(limits)}){_UNNEEDED} ORDER BY created_at, id LIMIT {int(limit)}"
+        )  # the bounds let the index leave out the runs that stay
+        rows = await engine.store.read(sql, (*args, after[0], latest, newest[0][0], *after, *values))
         return [OldRun(*row) for row in rows]
 
     # -- removing -----------------------------------------------------------------------------------------------------

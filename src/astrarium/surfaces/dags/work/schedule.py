@@ -25,11 +25,10 @@ from ..catalog import Catalog, Entry
 from ..machines import schedule as s
 from ..machines import slot as m
 from ..machines.plan import ON_TIME_S, SECOND, Found, Plan, judge, last_slot
-from ..views.query import SURFACE
+from ..views.query import SLOT_LABEL, SURFACE
 
 TRIES = 50
 """How often a slot is looked at again because something moved meanwhile, before it is left for a moment."""
-SLOT_LABEL = "slot"
 ACT_LABEL = "schedule"
 ACTIVE = (
     "SELECT s.name, r.id, r.status FROM slots s JOIN runs r ON r.id = substr(s.holder, 5)"

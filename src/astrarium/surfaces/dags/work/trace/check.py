@@ -24,7 +24,10 @@ def check_otel(graph: Graph) -> None:
     endpoint = str(block.get("endpoint") or "")
     if endpoint and not endpoint.startswith(("http://", "https://", "$")) and not has_module(GRPC):
         told = f"the endpoint {endpoint} is one for gRPC, and its exporter is not installed"
-        hint = "use OTLP over HTTP, e.g. http://localhost:4318, or install astrarium with its extra otel (opentelemetry-exporter-otlp-proto-grpc)"
+        hint = (
+            "use OTLP over HTTP, e.g. http://localhost:4318, or install astrarium with its extra otel"
+            " (opentelemetry-exporter-otlp-proto-grpc)"
+        )
         raise Invalid(told, [Problem(told, path="otel.endpoint", hint=hint)], hint=hint)
 
 

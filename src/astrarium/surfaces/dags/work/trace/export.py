@@ -38,6 +38,8 @@ FILE = "traces.json"
 MOST_WAITING = 10_000
 """Runs that wait to be told; more are given up, the oldest first."""
 BATCH = 100
+MOST_EXPORTERS = 100
+"""Kept open; targets may differ from run to run, as their texts may name its variables."""
 PAUSES_S = (1.0, 4.0, 15.0)
 """Before each further try to reach a collector."""
 CATCH_UP = (
@@ -67,6 +69,7 @@ class Tracer:
         self._threads: ThreadPoolExecutor | None = None
         self._exporters: dict[Any, Any] = {}
         self._spans: ModuleType | None = None
+        self._heads: dict[str, int] = {}
         self._engine: Engine
         self._closing = False
 
@@ -74,12 +77,11 @@ class Tracer:
         """Listen to ends of runs, and find those that ended while nobody did."""
         self._engine = engine
         engine.registry.listen(m.RunEnded, self._ended)
-        known = self._read_file()
-        if known:
-            for workspace, position in known.items():
-                rows = await engine.store.read(CATCH_UP, (workspace, position, MOST_WAITING))
-                for at, stream in rows:
-                    self._add(Ended(str(stream).partition(":")[2], workspace, int(at)))
+        self._heads = await self._read_heads()
+        for workspace, position in self._read_file().items():
+            rows = await engine.store.read(CATCH_UP, (workspace, position, MOST_WAITING))
+            for at, stream in rows:
+                self._add(Ended(str(stream).partition(":")[2], workspace, int(at)))
 
     def _ended(self, stream: str, event: m.RunEnded) -> None:
         hot = self._engine.memory.hot.get(stream)
@@ -109,7 +111,7 @@ class Tracer:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for exporter in self._exporters.values():
+        for exporter in list(self._exporters.values()):
             exporter.shutdown()  # ends the pause of one that is trying again
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -123,15 +125,16 @@ class Tracer:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                 try:
-                    heads = {str(workspace): int(position) for workspace, position in await self._engine.store.read(HEADS)}
+                    self._begin_file(batch)
+                    heads = await self._read_heads()
                     await self._tell(batch)
-                    self._write_file(batch, heads)
+                    self._advance_file(batch, heads)
                 except AstrariumError as error:
                     log.error("%d runs could not be traced: %s", len(batch), error.message)
             self._idle.set()
 
     async def _tell(self, batch: list[Ended]) -> None:
-        spans = self._library()
+        spans = await self._library()
         groups: dict[Any, list[Any]] = {}
         for ended in batch:
             row = await query.run_of(self._engine.store, ended.run)
@@ -144,13 +147,14 @@ class Tracer:
             groups.setdefault(target, []).extend(await self._build(spans, row, graph, target))
         await asyncio.gather(*(self._send(spans, target, made) for target, made in groups.items()))
 
-    def _library(self) -> ModuleType:
+    async def _library(self) -> ModuleType:
+        """Loaded beside the loop: it takes a while, once."""
         if self._spans is None:
+            self._threads = self._threads or ThreadPoolExecutor(4, "astrarium-traces")
             try:
-                self._spans = import_module(SPANS)
+                self._spans = await asyncio.get_running_loop().run_in_executor(self._threads, import_module, SPANS)
             except ImportError as error:
                 raise NotFound(f"traces need the package {error.name}", hint=HINT) from None
-            self._threads = ThreadPoolExecutor(4, "astrarium-traces")
         return self._spans
 
     async def _build(self, spans: ModuleType, row: RunRow, graph: Graph, target: Any) -> list[Any]:
@@ -169,7 +173,7 @@ class Tracer:
         loop = asyncio.get_running_loop()
         for pause_s in (*PAUSES_S, None):
             try:
-                exporter = self._exporters.get(target) or self._exporters.setdefault(target, spans.open_exporter(target))
+                exporter = await loop.run_in_executor(self._threads, self._exporter, spans, target)
                 if await loop.run_in_executor(self._threads, spans.export, exporter, made):
                     return
             except (ImportError, OSError, ValueError) as error:
@@ -181,7 +185,17 @@ class Tracer:
             "%d spans are lost: the collector %s did not take them", len(made), target.endpoint or "of the server's environment"
         )
 
+    def _exporter(self, spans: ModuleType, target: Any) -> Any:
+        """The open one, or a new one; in a thread, since a library is loaded for the first. A resource is its spans' own."""
+        key = target._replace(resource=())
+        if key not in self._exporters and len(self._exporters) >= MOST_EXPORTERS:
+            self._exporters.pop(next(iter(self._exporters)))  # whoever uses it still may
+        return self._exporters.get(key) or self._exporters.setdefault(key, spans.open_exporter(key))
+
     # -- where it stands ----------------------------------------------------------------------------------------------
+
+    async def _read_heads(self) -> dict[str, int]:
+        return {str(workspace): int(position) for workspace, position in await self._engine.store.read(HEADS)}
 
     def _read_file(self) -> dict[str, int]:
         try:
@@ -189,13 +203,23 @@ class Tracer:
         except (OSError, msgspec.DecodeError):
             return {}
 
-    def _write_file(self, batch: list[Ended], heads: Mapping[str, int]) -> None:
+    def _begin_file(self, batch: list[Ended]) -> None:
+        """Of a workspace none of whose runs was told: all that ends from this process's start on is, also after a crash."""
+        known = self._read_file()
+        new = {ended.workspace: self._heads.get(ended.workspace, 0) for ended in batch if ended.workspace not in known}
+        if new:
+            self._write_file({**known, **new})
+
+    def _advance_file(self, batch: list[Ended], heads: Mapping[str, int]) -> None:
         """Ends that wait were committed after those just told, or their position is known."""
         known = self._read_file()
         for ended in batch:
             known[ended.workspace] = max(known.get(ended.workspace, 0), ended.position)
         if not self._waiting:  # nothing that ended before `heads` was read is left
             known.update({workspace: max(known.get(workspace, 0), head) for workspace, head in heads.items()})
+        self._write_file(known)
+
+    def _write_file(self, known: Mapping[str, int]) -> None:
         part = self._file.with_suffix(".part")
         try:
             part.write_bytes(msgspec.json.encode(known))
@@ -211,6 +235,7 @@ async def target_of(spans: ModuleType, row: RunRow, graph: Graph) -> Any:
         return spans.Target()
     resolved = msgspec.json.decode(row.resolved, type=m.Resolved)
     known = {**server_environment(), **dict(resolved.env), **{name: text for name, text in resolved.params if name}}
+    known.update(DAG_NAME=row.name, DAG_RUN_ID=row.alias)
 
     async def refuse(command: str) -> str:
         raise Invalid(f"`{command}` is not run for a trace")
