@@ -1,5 +1,7 @@
-# The server listens on loopback only (there is no sign-in yet): run it with the host's network,
+# Without sign-in the server listens on loopback only: run it with the host's network,
 #   docker build -t astrarium . && docker run --rm --network host -v astrarium:/data astrarium
+# With sign-in (docs/guide/access.md) it may listen everywhere:
+#   docker run --rm -p 8080:8080 -v astrarium:/data astrarium server --auth builtin --host 0.0.0.0
 FROM python:3.13-slim AS build
 COPY requirements.lock pyproject.toml README.md LICENSE /source/
 COPY src /source/src

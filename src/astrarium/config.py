@@ -94,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_shell: str = ""
     log_max_bytes: int = 64 * MIB
     body_max_bytes: int = 8 * MIB
+    body_timeout_s: float = 60.0
+    cors_origins: str = ""
+    rate_limit: Literal["auto", "off", "standard", "premium"] = "auto"
+    rate_limit_requests: int = 0
+    rate_limit_burst: int = 0
+    rate_limit_window_s: int = 60
     page_max: int = 1000
     max_yaml_bytes: int = 4 * MIB
     max_yaml_nodes: int = 500_000
@@ -162,6 +168,14 @@ MEANINGS: dict[str, str] = {
     "default_shell": "Shell of commands that name none; empty means `$SHELL`, else `sh`.",
     "log_max_bytes": "Most bytes kept of one output stream of one try; the rest is cut, with a note in the log.",
     "body_max_bytes": "Largest HTTP request body.",
+    "body_timeout_s": "Seconds a client may take to send the body of a request.",
+    "cors_origins": "Origins whose web pages may call the API, separated by commas, e.g. `https://tools.example`; `*` = every page, "
+    "only with a way to sign in.",
+    "rate_limit": "How often each caller may ask: `standard` = 1000 requests a minute, 100 at once; `premium` = 5000 and 500; `off` = "
+    "nobody is refused; `auto` = `off` on a loopback address, else `standard`.",
+    "rate_limit_requests": "Requests in each window, in place of the tier's number; switches `auto` on. 0 = the tier's.",
+    "rate_limit_burst": "Requests at once, in place of the tier's number. 0 = the tier's.",
+    "rate_limit_window_s": "Length of the window, in seconds.",
     "page_max": "Most items on one page of a list.",
     "max_yaml_bytes": "Largest YAML file read as a DAG.",
     "max_yaml_nodes": "Most YAML nodes in one file, aliases counted each time they are used.",
@@ -198,6 +212,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "notice_retry_s": (0.01, 86_400),
     "log_max_bytes": (4 * KIB, 1 << 50),
     "body_max_bytes": (KIB, 1 << 40),
+    "body_timeout_s": (0.05, 86_400),
+    "rate_limit_requests": (0, 1_000_000_000),
+    "rate_limit_burst": (0, 1_000_000_000),
+    "rate_limit_window_s": (1, 86_400),
     "page_max": (1, 100_000),
     "max_yaml_bytes": (KIB, 1 << 30),
     "max_yaml_nodes": (100, 100_000_000),
@@ -213,6 +231,7 @@ SECRET = frozenset(("remote_nodes", "auth_token", "auth_password", "admin_passwo
 """Settings whose values may hold credentials and are not repeated in a complaint."""
 _PASSWORD_IN_URL = re.compile(r"(://[^/?#@:]*:).*(?=@)|([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 """What stands before the last `@` is hidden: a password may hold any sign, quoted or not."""
+_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:]+\]|[^/\s:@?#*\[\]]+)(:\d{1,5})?")
 
 DAGU_VARIABLES = {
     "DAGU_AUTHTOKEN": "auth_token", "DAGU_BASICAUTH_USERNAME": "auth_username", "DAGU_BASICAUTH_PASSWORD": "auth_password",
@@ -221,6 +240,13 @@ DAGU_VARIABLES = {
     "DAGU_AUTH_ADMIN_PASSWORD": "admin_password",
 }  # fmt: skip
 """Variables of Dagu 1.x that are read as well, so that a server that had a sign-in keeps it; ours win, later lines win over earlier."""
+
+
+RATELIMIT_VARIABLES = {
+    "RATELIMIT_ENABLED": "rate_limit", "RATELIMIT_REQUESTS": "rate_limit_requests", "RATELIMIT_BURST": "rate_limit_burst",
+    "RATELIMIT_WINDOW_SECONDS": "rate_limit_window_s",
+}  # fmt: skip
+"""Variables that override the tier, as well as our own; the first one is true or false."""
 
 
 def is_own(variable: str) -> bool:
@@ -266,7 +292,7 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], cwd: Path) -
     if env.get("ASTRARIUM_CONFIG") and not user.is_file():
         raise Invalid(f"ASTRARIUM_CONFIG names {user}, which is not a file", code="bad_settings")
     files = [_from_file(user, problems), _from_file(cwd / FILE_NAME, problems)]
-    for layer in [*files, _from_dagu(env, cwd), _from_env(env, cwd, problems), _from_flags(flags, cwd, problems)]:
+    for layer in [*files, _from_dagu(env, cwd), _from_ratelimit(env, cwd), _from_env(env, cwd, problems), _from_flags(flags, cwd, problems)]:
         for name, (raw, source, base) in layer.items():
             try:
                 values[name] = _value(name, raw, base)
@@ -310,6 +336,15 @@ def _from_env(env: Mapping[str, str], cwd: Path, problems: list[Problem]) -> _La
 
 def _from_dagu(env: Mapping[str, str], cwd: Path) -> _Layer:
     return {name: (env[variable], variable, cwd) for variable, name in DAGU_VARIABLES.items() if env.get(variable)}
+
+
+def _from_ratelimit(env: Mapping[str, str], cwd: Path) -> _Layer:
+    words = {"true": "standard", "1": "standard", "false": "off", "0": "off"}
+    return {
+        name: (words.get(env[variable].lower(), env[variable]) if name == "rate_limit" else env[variable], variable, cwd)
+        for variable, name in RATELIMIT_VARIABLES.items()
+        if env.get(variable)
+    }
 
 
 def _from_flags(flags: Mapping[str, Any], cwd: Path, problems: list[Problem]) -> _Layer:
@@ -412,6 +447,14 @@ def _check_sign_in(values: Mapping[str, Any], sources: Mapping[str, str]) -> Ite
             hint="add --auth builtin and make a user with `astrarium admin create`, or listen on 127.0.0.1 and reach it through "
             "an SSH tunnel or an authenticating proxy on the same machine",
         )
+    origins = split_origins(values.get("cors_origins", ""))
+    if "*" in origins and not closed:
+        told = "cors_origins = '*' without authentication: any web page could run commands on this machine"
+        yield Problem(told, path="cors_origins", file=sources["cors_origins"], hint="name the origins, or add --auth builtin")
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            hint = "write scheme and host, without a path, e.g. https://tools.example"
+            yield Problem(f"{origin!r} is no origin", path="cors_origins", file=sources["cors_origins"], hint=hint)
     for one, other in (("auth_username", "auth_password"), ("auth_password", "auth_username")):
         if values.get(one) and not values.get(other):
             yield Problem(f"{one} is set, {other} is not", path=other, file=sources[one], hint="HTTP basic needs both")
@@ -430,6 +473,11 @@ def _check_nodes(nodes: Mapping[str, RemoteNode], source: str) -> Iterator[Probl
         elif parts.username or parts.password:
             hint = "give username and password, or token, beside url"
             yield Problem(f"remote node {name!r}: url must not hold a credential", path="remote_nodes", file=source, hint=hint)
+
+
+def split_origins(text: str) -> list[str]:
+    """The origins of the setting `cors_origins`."""
+    return [origin for part in text.split(",") if (origin := part.strip())]
 
 
 def is_zone(name: str) -> bool:

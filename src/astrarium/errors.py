@@ -117,6 +117,24 @@ class TooMuch(AstrariumError):
     code = "too_much"
 
 
+class TooSlow(AstrariumError):
+    """The client took longer than it may."""
+
+    status = 408
+    code = "timeout"
+
+
+class TooOften(AstrariumError):
+    """A caller asks more often than it may. The same call may succeed after `retry_after_s` seconds."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: int, hint: str = "", details: dict[str, Any] | None = None) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.retry_after_s = retry_after_s
+
+
 class Upstream(AstrariumError):
     """Something outside that we called failed."""
 

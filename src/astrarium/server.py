@@ -24,7 +24,7 @@ import uvloop
 from fastapi import FastAPI
 
 from . import __version__
-from .config import Settings
+from .config import Settings, is_loopback, split_origins
 from .errors import Unavailable
 from .kernel.machine import Registry
 from .surfaces.dags import problem
@@ -34,9 +34,13 @@ from .surfaces.dags.work.count import Meter
 from .surfaces.dags.work.live.follow import Live
 from .surfaces.dags.work.sample import sampling
 from .surfaces.operation import Gate
+from .surfaces.tenancy.audit import route as audit_route
+from .surfaces.tenancy.audit.fault import Faults
 from .surfaces.tenancy.identity import is_open
 from .surfaces.tenancy.room import Tenancy
+from .surfaces.tenancy.tally import shared_limits
 from .web import app as web
+from .web.limit import PREMIUM, STANDARD, Limits, Tier
 from .web.problems import Shapes
 from .web.remote import Remote
 from .web.stream import Streams
@@ -45,6 +49,8 @@ from .worker import Worker, load_steps
 SERVER_FILE = "server.json"
 GZIP_MIN_BYTES = 4096
 BACKLOG = 2048
+LIMITS_SHOWN = ("/v1/",)
+"""Where answers tell the caller's limits also while nobody is refused."""
 RECORDED = frozenset(("dags:write",))
 """Capabilities whose use is recorded by the gate: files have no log of their own."""
 CLOSE_CONNECTIONS_S = 2
@@ -74,14 +80,17 @@ def create_app(settings: Settings) -> FastAPI:
     app = web.create_app(
         version=__version__, shapes=shapes, body_max_bytes=settings.body_max_bytes, lifespan=lifespan,
         hosts=hosts_of(settings), any_name=not is_open(settings), gzip_min_bytes=GZIP_MIN_BYTES,
+        origins=split_origins(settings.cors_origins), body_timeout_s=settings.body_timeout_s,
     )  # fmt: skip
     table.mount(app)
+    audit_route.mount(app)
     framework_document = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = framework_document()
             table.describe(document)
+            audit_route.describe(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -108,16 +117,20 @@ async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]
     room.register(registry)
     worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places={CLOCK_PLACE: CLOCK_PLACES})
     remote = Remote(settings.remote_nodes, problem.PREFIX)
+    limits = limits_of(settings)
     try:
         app.state.settings, app.state.worker, app.state.remote = settings, worker, remote
         opening = Tenancy.open(settings, worker.engine, registry, getattr(app.state, "local_token", ""))
         with contextlib.closing(await opening) as tenancy:
             app.state.tenancy, app.state.authenticate = tenancy, tenancy.identity.authenticate
+            app.state.limits = limits
+            app.state.record_fault = Faults(worker.engine, settings, getattr(app.state, "local_token", "")).record
             app.state.gate = Gate(tenancy.identity.denied, tenancy.identity.acted, RECORDED, withheld_by(settings))
             app.state.dags, app.state.retention = await room.open(worker.engine), room.retention
             app.state.streams, app.state.meter = Streams(), Meter(worker.engine)
             app.state.live = live = Live(worker.engine, app.state.dags.files, settings.log_max_bytes)
-            async with sampling(settings.data_dir) as app.state.samples, contextlib.aclosing(live):
+            shared = shared_limits(worker.engine, limits)
+            async with sampling(settings.data_dir) as app.state.samples, contextlib.aclosing(live), shared:
                 yield
     finally:
         await remote.close()
@@ -129,6 +142,15 @@ def withheld_by(settings: Settings) -> dict[str, str]:
     """Capability → the setting that takes it from everybody (Dagu 1.30: `permissions`)."""
     withheld = {} if settings.write_dags else {"dags:write": "write_dags"}
     return withheld if settings.run_dags else withheld | {"runs:start": "run_dags", "runs:change": "run_dags"}
+
+
+def limits_of(settings: Settings) -> Limits:
+    """How often callers may ask."""
+    named = settings.rate_limit in ("standard", "premium") or bool(settings.rate_limit_requests or settings.rate_limit_burst)
+    refuse = settings.rate_limit != "off" and (named or not is_loopback(settings.host))
+    tier = PREMIUM if settings.rate_limit == "premium" else STANDARD
+    requests, burst = settings.rate_limit_requests or tier.requests, settings.rate_limit_burst or tier.burst
+    return Limits(Tier(requests, burst, settings.rate_limit_window_s), refuse=refuse, shown=LIMITS_SHOWN)
 
 
 def make_data_folder(folder: Path) -> None:

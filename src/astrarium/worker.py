@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from .kernel.engine import Engine
 from .kernel.machine import Registry
 from .kernel.ports import Fenced, Store
 from .kernel.record.entry import EntryMachine
+from .lazy import plugins
 from .runs.ports import SECRETS_GROUP, Caller, Definitions, Executor, Step
 from .runs.run import RunMachine
 from .runs.state import decode_definition
@@ -51,7 +51,7 @@ INLINE_FROM = 32
 
 def load_steps() -> dict[str, Step]:
     """Every installed step type by kind, built-in or a stranger's: all come through the entry points."""
-    found = {entry.name: entry.load() for entry in entry_points(group=STEPS_GROUP)}
+    found = {entry.name: entry.load() for entry in plugins(STEPS_GROUP)}
     if not found:
         raise Unavailable("no step types are installed", hint="reinstall astrarium: its entry points are missing")
     return found
@@ -66,7 +66,7 @@ def boot_id() -> str:
 
 
 def load_plugin(group: str, name: str) -> Any:
-    for entry in entry_points(group=group, name=name):
+    for entry in plugins(group).select(name=name):
         return entry.load()
     raise Unavailable(f"{group} has no {name!r}", hint="reinstall astrarium: its entry points are missing")
 
@@ -171,7 +171,7 @@ class Worker:
         self.shop = Workshop(
             self.engine, self.steps, self.executor, self.caller, settings.data_dir, definitions,
             max_log_bytes=settings.log_max_bytes, default_shell=settings.default_shell, egress_allow=settings.egress_allow,
-            secrets={entry.name: entry.load() for entry in entry_points(group=SECRETS_GROUP)},
+            secrets={entry.name: entry.load() for entry in plugins(SECRETS_GROUP)},
         )  # fmt: skip
         for kind in run_jobs(self.shop):
             self.registry.add_kind(kind)
@@ -181,8 +181,7 @@ class Worker:
         self._recovery = asyncio.create_task(self._recover(), name="astrarium-recovery")
         if self.store.shared:
             self._beat = asyncio.create_task(self._beat_loop(), name="astrarium-lease")
-        # What is loaded by now stays: the collector need not look at it, and may look at the rest less often.
-        gc.collect()
+        # What is loaded by now stays: the collector need not look at it, not even once, and may look at the rest less often.
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
 
@@ -190,7 +189,7 @@ class Worker:
         """Processes of this host's dead workers end before their steps are judged."""
         ended = [row[0] for row in await self.store.read("SELECT id FROM workers WHERE ended > 0")]
         count = await asyncio.to_thread(local.recover, ended, spawned)
-        for entry in entry_points(group=LEFTOVERS_GROUP):
+        for entry in plugins(LEFTOVERS_GROUP):
             count += await asyncio.to_thread(entry.load(), ended, spawned)
         if count:
             log.warning("killed %d processes and containers a dead server left running", count)

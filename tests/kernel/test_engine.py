@@ -12,6 +12,7 @@ import pytest
 from astrarium.errors import Bug, Conflict, NotFound, Refused, Unavailable
 from astrarium.kernel.audit import verify_chain
 from astrarium.kernel.ports import Batch, Fenced
+from astrarium.kernel.record.past import prune_past
 from astrarium.kernel.types import Scope, Tombstone
 from astrarium.store.sqlite import SqliteStore
 from tests.kernel.tally import WS, Add, Break, Desk, Finish, Forgo, Free, Owe, Room, Take, make_registry, open_room
@@ -309,3 +310,23 @@ async def test_pruning_leaves_the_state_a_tombstone_and_an_act(room: Room) -> No
     records = await room.store.read("SELECT workspace, number, at, actor, act, subject, detail, previous, hash FROM audit")
     assert verify_chain([(*row[:6], json.loads(row[6]), *row[7:]) for row in records]) is None
     assert records[0][4] == "log.pruned"
+
+
+async def test_the_past_of_a_life_that_goes_on_leaves_the_log_as_far_as_its_snapshot(room: Room) -> None:
+    for number in range(300):
+        await room.tell("a", Add(number))
+    await room.tell("b", Add(1))
+    before = await room.sum("a")
+    (snapshot,) = await room.store.read("SELECT seq FROM snapshots WHERE stream = 'tally:a'")
+    assert 100 < snapshot[0] < 300
+    assert await prune_past(room.engine, WS, ("tally",), 0) == 0, "none is that old"
+    assert await prune_past(room.engine, WS, ("other",), 2**62) == 0
+    assert await prune_past(room.engine, Scope("else", "local"), ("tally",), 2**62) == 0
+    assert await prune_past(room.engine, WS, ("tally",), 2**62) == snapshot[0]
+    assert await room.store.read("SELECT min(seq), max(seq) FROM events WHERE stream = 'tally:a'") == [(snapshot[0] + 1, 300)]
+    room.engine.memory.hot.clear()
+    assert await room.sum("a") == before
+    await room.tell("a", Add(1))
+    assert await prune_past(room.engine, WS, ("tally",), 2**62) == 0
+    ((told, detail),) = await room.store.read("SELECT act, detail FROM audit")
+    assert told == "log.pruned" and json.loads(detail)["events"] == snapshot[0]

@@ -59,6 +59,7 @@ def starts(draw: Any) -> m.StartRun:
     return m.StartRun(
         GRAPH, "name", surface, "alias", queue=draw(st.sampled_from(("", "", "q"))) if surface else "",
         chosen=bool(surface) and draw(st.booleans()), parent=draw(st.none() | st.just(m.Parent("p", 1, 0))),
+        resolved=draw(st.none() | st.just(m.Resolved(workdir="/"))),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from ..errors import AstrariumError
 from ..kernel.machine import Registry
 from ..kernel.types import Actor, Command, Scope
 from ..runs.message import ReopenRun, StartRun, StopRun
+from ..runs.work.prepare import prepared_start
 from ..spec.ids import uuid7
 from ..surfaces.dags.catalog import Compiled
 from ..surfaces.dags.room import CLOCK_PLACE, Room
@@ -50,7 +51,8 @@ async def start_alone(worker: Worker, compiled: Compiled, name: str, alias: str,
     """Begin a run and return its key."""
     key = uuid7()
     body = StartRun(compiled.graph, name or compiled.dag.name, "dags", alias or key, params=params, chosen=bool(alias), root=key)
-    await worker.engine.submit(Command(f"run:{key}", body, HOME, ACTOR), things=list(compiled.things))
+    order = await prepared_start(body, compiled.dag.graph)
+    await worker.engine.submit(Command(f"run:{key}", order, HOME, ACTOR), things=list(compiled.things))
     return key
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..config import Settings
 from ..errors import Invalid, NotFound, Problem
+from ..lazy import plugins
 from ..surfaces.dags import catalog
 from ..surfaces.dags.catalog import Catalog, Compiled, strip_suffix
 
@@ -15,7 +15,7 @@ NOT_VALID = "{} is not a valid DAG"
 
 def installed_kinds() -> frozenset[str]:
     """The step types that are installed, by name; none of them is loaded."""
-    return frozenset(entry.name for entry in entry_points(group="astrarium.steps"))
+    return frozenset(entry.name for entry in plugins("astrarium.steps"))
 
 
 def open_catalog(settings: Settings) -> Catalog:

@@ -57,6 +57,11 @@ def record_hash(number: int, at: int, actor: str, act: str, subject: str, detail
     return hashlib.sha256(data).hexdigest()
 
 
+def _keepable(text: str) -> str:
+    """What every store keeps as it is: one that mended a text would break the chain."""
+    return text.replace("\0", "\ufffd")
+
+
 class AuditLog(Machine[Chain]):
     """A life that only grows."""
 
@@ -70,14 +75,9 @@ class AuditLog(Machine[Chain]):
 
     def decide(self, state: Chain, command: Any, facts: Facts) -> list[Any]:
         number = state.number + 1
-        digest = record_hash(
-            number, facts.now, command.actor, command.act, command.subject, command.detail, state.hash
-        )
-        return [
-            ActRecorded(
-                number, facts.now, command.actor, command.act, command.subject, command.detail, state.hash, digest
-            )
-        ]
+        actor, what, subject = (_keepable(text) for text in (command.actor, command.act, command.subject))
+        digest = record_hash(number, facts.now, actor, what, subject, command.detail, state.hash)
+        return [ActRecorded(number, facts.now, actor, what, subject, command.detail, state.hash, digest)]
 
     def status(self, state: Chain, event: Any) -> str:
         return "open"
@@ -110,14 +110,34 @@ def act(scope: Scope, actor: Actor, what: str, subject: str, **detail: Any) -> C
     return Command(f"audit:{scope.workspace}", RecordAct(str(actor), what, subject, detail), scope, actor)
 
 
+class ChainCheck:
+    """Follows one workspace's chain. `number` and `hash` are of the last record that fits; a check may begin after a record whose
+    hash is known, or (`hash` empty) is not."""
+
+    __slots__ = ("hash", "number")
+
+    def __init__(self, number: int = 0, hash: str = GENESIS) -> None:
+        self.number = number
+        self.hash = hash
+
+    def flaw(
+        self, number: Any, at: Any, actor: str, what: str, subject: str, detail: Any, previous: str, digest: str
+    ) -> str:
+        """Why the next record (`detail` decoded) does not fit, empty when it does. After a flaw the check stays where it is."""
+        if number != self.number + 1:
+            return f"record {self.number + 1} is missing: record {number} stands in its place"
+        if self.hash and previous != self.hash:
+            return f"record {number} does not follow record {self.number}: one of them was replaced"
+        if record_hash(number, at, actor, what, subject, detail, previous) != digest:
+            return f"record {number} was altered: its content does not give its hash"
+        self.number, self.hash = number, digest
+        return ""
+
+
 def verify_chain(records: Iterable[tuple[Any, ...]]) -> int | None:
     """The number of the first record (rows of `audit` in order, `detail` decoded) that does not fit the chain; None = intact."""
-    previous = GENESIS
-    expected = 1
-    for _, number, at, actor, what, subject, detail, before, digest in records:
-        intact = number == expected and before == previous
-        if not intact or record_hash(number, at, actor, what, subject, detail, before) != digest:
-            return int(number)
-        previous = digest
-        expected += 1
+    check = ChainCheck()
+    for _, *record in records:
+        if check.flaw(*record):
+            return int(record[0])
     return None

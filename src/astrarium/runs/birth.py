@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from ..errors import Refused
 from ..kernel.types import Facts
-from .message import ForkRun, ImportRun, RunBegan, RunCreated, RunEnded, RunForked, RunImported, StartRun, StepEnded
+from .message import ForkRun, ImportRun, RunBegan, RunCreated, RunEnded, RunForked, RunImported, RunPrepared, StartRun, StepEnded
 from .routing.port import Close, MoveOn
 from .state import Definition, RunState, Step
 
@@ -34,10 +36,15 @@ def queue_slot(queue: str) -> str:
 def start_run(state: RunState, command: StartRun, facts: Facts) -> Events:
     check_start(state, command, facts)
     definition: Definition = facts.things[command.graph]
-    events: Events = [RunCreated(command)]
-    if not command.queue or command.at_once:
-        events.extend(begin(definition, definition.router.fresh(definition.plan), {}, definition.graph.prepare is not None))
-    return events
+    resolved = command.resolved
+    events: Events = [RunCreated(command if resolved is None else msgspec.structs.replace(command, resolved=None))]
+    if command.queue and not command.at_once:
+        return events
+    memo, prepare = definition.router.fresh(definition.plan), definition.graph.prepare is not None
+    if not prepare or resolved is None:
+        return [*events, *begin(definition, memo, {}, prepare)]
+    moves = definition.router.begin(definition.plan, memo, {})
+    return [*events, RunBegan(prepared=True), RunPrepared(resolved, tuple(moves)), *closing(moves)]
 
 
 def check_start(state: RunState, start: StartRun, facts: Facts) -> None:

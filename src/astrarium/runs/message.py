@@ -61,7 +61,8 @@ class Inherited(msgspec.Struct, frozen=True, omit_defaults=True):
 class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     """Begin a life. `alias` is the id the client knows it by; `chosen` = the client chose it, so it must be free.
     `queue` waits for a place among `queue_limit` (0 = no limit), or `at_once` takes one beyond it; `exclusive` and `max_active`
-    refuse when runs of that name are active."""
+    refuse when runs of that name are active. `resolved` is what the run's first job would find, where that was known before: it is
+    recorded as that job's, and used only if the run begins at once."""
 
     graph: str
     name: str
@@ -81,10 +82,11 @@ class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     depth: int = 0
     rerun_of: str = ""
     labels: dict[str, str] = {}
+    resolved: Resolved | None = None
 
     def told(self) -> Any:
         """What the client said, for telling whether two uses of an idempotency key are the same request."""
-        return self if self.chosen else msgspec.structs.replace(self, alias="")
+        return msgspec.structs.replace(self, alias=self.alias if self.chosen else "", resolved=None)
 
 
 class ForkRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
@@ -265,9 +267,10 @@ class RunImported(msgspec.Struct, frozen=True, tag=True):
 
 
 class RunBegan(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
-    """The run has its place; `moves` are the first ones, unless it must be prepared first."""
+    """The run has its place; `moves` are the first ones, unless it must be prepared first. `prepared`: it is with this very order."""
 
     moves: tuple[MoveOn, ...] = ()
+    prepared: bool = False
 
 
 class RunPrepared(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):

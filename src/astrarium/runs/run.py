@@ -34,7 +34,7 @@ TABLE = (
     Move(RUN, ("new",), (m.ForkRun,), m.RunForked, ("queued",)),
     Move(RUN, ("new",), (m.ImportRun,), m.RunImported, ("ended",)),
     Move(RUN, ("queued",), BEGINS, m.RunBegan, ("running",)),
-    Move(RUN, ("running", "pausing", "paused", "stopping"), (m.Resolved,), m.RunPrepared, ALIVE),
+    Move(RUN, ("running", "pausing", "paused", "stopping"), (m.Resolved, m.StartRun), m.RunPrepared, ALIVE),
     Move(RUN, (*ALIVE, "queued"), CLOSES, m.RunEnded, ("ended",)),
     Move(RUN, ("running",), (m.PauseRun,), m.RunPausing, ("pausing",)),
     Move(RUN, ("pausing",), (m.PauseRun, m.Resolved, *ENDS), m.RunPaused, ("paused",)),
@@ -215,7 +215,7 @@ def prepare_job(state: RunState) -> list[Effect]:
 
 
 def after_began(state: RunState, event: m.RunBegan, at: int) -> list[Effect]:
-    return [*run_timer(state), *prepare_job(state)]
+    return run_timer(state) if event.prepared else [*run_timer(state), *prepare_job(state)]
 
 
 def after_reopened(state: RunState, event: m.RunReopened, at: int) -> list[Effect]:

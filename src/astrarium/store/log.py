@@ -17,6 +17,7 @@ import struct
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -54,8 +55,13 @@ def run_folder(logs: Path, run: str, started_at: int) -> Path:
 
 def run_place(run: str, started_at: int) -> str:
     """`run_folder` as a text relative to the logs."""
-    day = datetime.fromtimestamp(started_at / 1_000_000, UTC)
-    return f"{day:%Y/%m/%d}/{safe_name(run)}"
+    return f"{_day(started_at // 86_400_000_000)}/{safe_name(run)}"
+
+
+@lru_cache(maxsize=1024)
+def _day(number: int) -> str:
+    """`<yyyy>/<mm>/<dd>` of a day, counted from 1970."""
+    return f"{datetime.fromtimestamp(number * 86_400, UTC):%Y/%m/%d}"
 
 
 def try_file(folder: Path, step: str, try_no: int, stream: Stream) -> Path:

@@ -5,6 +5,7 @@ All of it is plain ASGI, so the hot routes pay little for it.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import uuid
@@ -16,16 +17,21 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import Forbidden, TooMuch
+from ..errors import Forbidden, TooMuch, TooSlow
 from .problems import Problems, Shapes, raise_again
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 HOST_HINT = "set public_url to the address clients use"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+EXPOSED = ("X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After", "ETag")
+"""What pages of other origins may use and read."""
+RATE_HEADERS = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -42,12 +48,15 @@ def create_app(
     hosts: Collection[str] | None = None,
     any_name: bool = False,
     gzip_min_bytes: int = 0,
+    origins: Collection[str] = (),
+    body_timeout_s: float = 0,
 ) -> FastAPI:
     """An empty application; surfaces add their routes to it.
 
     `hosts`: the names a client may call us by, beside loopback ones (None = any name and any origin). `any_name`: by any other name
     too, as long as a page that calls us came from that name; for servers that want a credential. `gzip_min_bytes`: answers from this
-    size on are compressed for clients that ask for it (0 = never).
+    size on are compressed for clients that ask for it (0 = never). `origins`: other origins whose pages may call us (`*` = all).
+    `body_timeout_s`: how long a request body may take to arrive (0 = for ever).
     """
     app = FastAPI(
         title="Astrarium", version=version, lifespan=lifespan, openapi_url="/openapi.json", docs_url=None, redoc_url=None,
@@ -55,12 +64,18 @@ def create_app(
     )  # fmt: skip
     app.add_exception_handler(HTTPException, raise_again)
     app.add_exception_handler(RequestValidationError, raise_again)
+    if body_timeout_s:
+        app.add_middleware(BodyTime, most_s=body_timeout_s)
     app.add_middleware(BodyLimit, most=body_max_bytes)
     if hosts is not None:
-        app.add_middleware(Addressed, hosts=hosts, any_name=any_name)
+        app.add_middleware(Addressed, hosts=hosts, any_name=any_name, origins=origins)
     if gzip_min_bytes:
         app.add_middleware(GZipMiddleware, minimum_size=gzip_min_bytes)
     app.add_middleware(Problems, shapes=shapes)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(origins), allow_methods=METHODS, allow_headers=["*"], expose_headers=EXPOSED
+        )
     app.add_middleware(Marks)
     return app
 
@@ -78,7 +93,8 @@ class Marks:
             return
         given = header(scope, b"x-request-id")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
 
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -86,6 +102,8 @@ class Marks:
                 present = {name.lower() for name, _ in headers}
                 headers.append((b"x-request-id", request_id))
                 headers += [pair for pair in SECURITY_HEADERS if pair[0] not in present]
+                if "rate" in state:
+                    headers += [(name, b"%d" % number) for name, number in zip(RATE_HEADERS, state["rate"], strict=True)]
                 message["headers"] = headers
             await send(message)
 
@@ -127,13 +145,48 @@ class BodyLimit:
         )
 
 
+class BodyTime:
+    """Gives up on a request body that has not arrived `most_s` seconds after its request: a slow client would hold its connection and
+    what was read so far for as long as it likes. What follows a complete body (a stream's end) is waited for without end."""
+
+    def __init__(self, app: ASGIApp, most_s: float) -> None:
+        self.app = app
+        self.most_s = most_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not (header(scope, b"content-length").strip(b"0") or header(scope, b"transfer-encoding")):
+            await self.app(scope, receive, send)
+            return
+        end = asyncio.get_running_loop().time() + self.most_s
+        complete = False
+
+        async def in_time() -> Message:
+            nonlocal complete
+            if complete:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                raise TooSlow(
+                    f"the request body took longer than {self.most_s:g} s", hint="the setting body_timeout_s allows more"
+                ) from None
+            complete = not message.get("more_body", False)
+            return message
+
+        await self.app(scope, in_time, send)
+
+
 class Addressed:
     """Keeps strangers' web pages away from a server without sign-in: a browser on this machine would carry their requests to a
     loopback port. Refused: names that are neither loopback nor ours (DNS rebinding) and foreign origins (cross-site posts). With
     `any_name` every name is ours, since a stranger's page has no credential; only origins other than the name called are foreign."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], any_name: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str], any_name: bool = False, origins: Collection[str] = ()
+    ) -> None:
         self.app = app
+        self.origins = frozenset(origins)
         self.any_name = any_name
         self.hosts = frozenset(host.lower() for host in hosts)
 
@@ -143,9 +196,14 @@ class Addressed:
             origin = header(scope, b"origin").decode("latin-1")
             if host and not self.any_name and not self._ours("//" + host):
                 raise Forbidden(f"this server does not answer to the name {host!r}", hint=HOST_HINT)
-            if origin and not self._ours(origin) and not (self.any_name and _name(origin) == _name("//" + host) != ""):
+            if origin and not self._ours(origin) and not self._invited(origin, host):
                 raise Forbidden(f"requests from pages of {origin!r} are refused", hint=HOST_HINT)
         await self.app(scope, receive, send)
+
+    def _invited(self, origin: str, host: str) -> bool:
+        if origin in self.origins or "*" in self.origins:
+            return True
+        return self.any_name and _name(origin) == _name("//" + host) != ""
 
     def _ours(self, address: str) -> bool:
         name = _name(address)

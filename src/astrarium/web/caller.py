@@ -10,6 +10,7 @@ import msgspec
 
 from ..errors import Unauthenticated
 from ..kernel.types import Actor, Scope
+from .limit import Limits
 
 if TYPE_CHECKING:  # who only names a caller stays free of the web framework
     from starlette.requests import HTTPConnection
@@ -73,5 +74,14 @@ async def caller_of(connection: HTTPConnection) -> Caller:
     state: Any = connection.state
     known: Caller | None = getattr(state, "caller", None)
     if known is None:
-        known = state.caller = await authenticate(credential_of(connection.headers))
+        limits: Limits | None = getattr(connection.app.state, "limits", None)
+        try:
+            known = await authenticate(credential_of(connection.headers))
+        except Unauthenticated:
+            if limits is not None:
+                limits.take_stranger(connection)
+            raise
+        if limits is not None:
+            limits.take(connection, f"{known.scope.workspace}/{known.actor}")
+        state.caller = known
     return known

@@ -1,15 +1,16 @@
 """From an error to an answer: each surface says how its errors look, and owns its path prefixes even where no route is found.
 
 An error made before a route (404, 405, 413) takes the shape of the prefix's owner; without an owner it is
-`{"detail": "Not Found"}`. An unexpected exception is a 500 with an `error_id`; the traceback goes to the log under that
-id and never to the client.
+`{"detail": "Not Found"}`. An unexpected exception is a 500 with an `error_id`; the traceback goes where
+`app.state.record_fault` keeps it under that id, else to the log, and never to the client.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import AstrariumError, Invalid, Problem, Unauthenticated
+from ..errors import AstrariumError, Invalid, Problem, TooOften, Unauthenticated
 
 log = logging.getLogger("astrarium.web")
 
@@ -44,6 +45,12 @@ class Fault(msgspec.Struct, frozen=True):
     routed: bool = True
     headers: Mapping[str, str] = {}
 
+
+KEEP_S = 5.0
+"""An answer waits no longer for its traceback to be kept."""
+
+RecordFault = Callable[[Scope, str, BaseException], Awaitable[None]]
+"""(ASGI scope of the request, error_id, error): keeps what went wrong."""
 
 Shaper = Callable[[Fault], tuple[int, Any]]
 """Gives the status and the JSON body by which a surface answers a fault."""
@@ -91,6 +98,8 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, AstrariumError) and error.status < 500:
         problems = error.problems if isinstance(error, Invalid) else ()
         headers = {"www-authenticate": error.challenge} if isinstance(error, Unauthenticated) else {}
+        if isinstance(error, TooOften):
+            headers = {"retry-after": str(error.retry_after_s)}
         return Fault(error.status, error.code, error.message, error.hint, problems, error.details, headers=headers)
     if isinstance(error, AstrariumError) and error.status != 500:
         return Fault(error.status, error.code, error.message, error.hint, details=error.details)
@@ -102,7 +111,7 @@ def fault_of(error: Exception) -> Fault:
         problem = Problem(str(error), path=_place(error))
         return Fault(400, "bad_request", f"the request body is wrong: {error}", problems=(problem,))
     error_id = uuid.uuid4().hex
-    told = f"an internal error happened; the server's log has it under {error_id}"
+    told = f"an internal error happened; the server keeps it under {error_id}"
     return Fault(500, "internal_error", told, error_id=error_id)
 
 
@@ -158,10 +167,24 @@ class Problems:
             if fault.status == 404 and "endpoint" not in scope:
                 fault = msgspec.structs.replace(fault, routed=False)
             if fault.error_id or begun:
-                log.error("%s %s failed, error_id %s", scope["method"], scope["path"], fault.error_id or "-", exc_info=error)
+                await self._keep(scope, fault, error)
             if begun:
                 raise
             await self.shapes.respond(scope["path"], fault)(scope, receive, watch)
+
+    async def _keep(self, scope: Scope, fault: Fault, error: Exception) -> None:
+        """Have the traceback kept, and say in the log where; in the log itself only when nobody else can keep it."""
+        record: RecordFault | None = getattr(getattr(scope.get("app"), "state", None), "record_fault", None)
+        told = (scope["method"], scope["path"], scope.get("state", {}).get("request_id", "-"), fault.error_id or "-")
+        if record is not None and fault.error_id:
+            try:
+                async with asyncio.timeout(KEEP_S):
+                    await record(scope, fault.error_id, error)
+                log.error("%s %s failed, request %s, error_id %s: %s; the audit log has it", *told, type(error).__name__)
+                return
+            except Exception as other:
+                log.error("the audit log could not take error_id %s: %s", fault.error_id, other)
+        log.error("%s %s failed, request %s, error_id %s", *told, exc_info=error)
 
 
 async def raise_again(request: Any, error: Exception) -> Response:

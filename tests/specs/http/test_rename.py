@@ -64,6 +64,8 @@ def test_suspension_and_webhook_go_along(server: Any) -> None:
     made = server.call("POST", "/dags/hooked/webhook")
     assert rename(server, "hooked", "unhooked") == (200, {})
     assert server.get("/dags/unhooked")["suspended"] is True
+    server.add("hooked.yaml", f"schedule: '0 5 * * *'\n{ECHO}")
+    assert server.get("/dags/hooked")["suspended"] is False, "a later file of the old name"
     assert made.status_code == 201, made.text
     assert server.get("/dags/unhooked/webhook")["dagName"] == "unhooked"
 

@@ -231,6 +231,25 @@ async def test_files_come_change_break_and_go(house: House) -> None:
     assert len([event for event in await house.events("a") if isinstance(event, SlotFired)]) == 1, "history stays"
 
 
+@pytest.mark.parametrize("where", ["data/base.yaml", "config/dags/base.yaml", "dags/base.yaml"])
+async def test_what_all_files_have_in_common_changes(tmp_path: Path, clock: HandClock, where: str) -> None:
+    base = tmp_path / where
+    async with open_house(tmp_path, clock, base_dag=base) as house:
+        house.write("a.yaml", "steps: ['true']\n")
+        house.write("own.yaml", FAST)
+        await house.is_("own", status="on")
+        base.parent.mkdir(parents=True, exist_ok=True)
+        base.write_text("schedule: '*/10 * * * *'\n")
+        await house.is_("a", status="on")
+        (tmp_path / "new").write_text("schedule: []\n")
+        (tmp_path / "new").replace(base)
+        await house.is_("a", status="idle")
+        base.write_text("schedule: '*/10 * * * *'\n")
+        await house.is_("a", status="on")
+        base.unlink()
+        await house.is_("a", status="idle")
+
+
 async def test_a_file_changed_in_the_moment_of_its_slot(house: House) -> None:
     """The watcher does not know yet: who decides the slot looks at the file itself."""
     for name in "abcd":
@@ -266,6 +285,36 @@ async def test_of_two_files_of_one_name_the_first_is_followed(house: House) -> N
     await house.is_("a", status="on", trouble="")
     await house.turn_to("a", NOON + MINUTE)
     await house.statuses("a", "succeeded")
+
+
+async def test_who_follows_no_schedule_says_so(tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_house(tmp_path, clock) as house:
+        room = house.room
+
+        async def follows() -> bool:
+            return room.follows_schedules()
+
+        async def follows_not() -> bool:
+            return not room.follows_schedules()
+
+        await house.until(follows)
+
+        async def no_watch(folder: Path) -> None:
+            raise OSError("no more watches")
+
+        assert room.watcher is not None
+        monkeypatch.setattr(room.watcher, "_inside", no_watch)
+        house.write("a.yaml", FAST)
+        await house.is_("a", status="on")
+        house.dags.rename(tmp_path / "elsewhere")
+        house.dags.mkdir()
+        await house.until(follows_not)
+        monkeypatch.undo()
+        await house.until(follows)
+        room.clockwork.close()
+        assert not room.follows_schedules()
+    async with open_house(tmp_path, clock, places=0) as house:
+        assert not house.room.follows_schedules(), "like a run without a server"
 
 
 async def test_a_burst_of_files(house: House) -> None:

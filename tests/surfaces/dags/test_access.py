@@ -338,6 +338,25 @@ def test_a_webhook_from_first_to_last(server: Server, admin: str) -> None:
     assert server.call("POST", "/webhooks/hello", {}, token).status_code == 404
 
 
+def test_a_webhook_goes_with_its_file(server: Server, admin: str) -> None:
+    (server.folder / "dags" / "gone.yaml").write_text(HELLO)
+    token = server.call("POST", "/dags/gone/webhook", token=admin).json()["token"]
+    assert server.call("DELETE", "/dags/gone", token=admin).status_code == 204
+    assert server.call("DELETE", "/dags/hello-nobody", token=admin).status_code == 404
+    (server.folder / "dags" / "gone.yaml").write_text(HELLO)
+    assert server.call("POST", "/webhooks/gone", {}, token).status_code == 404
+    assert server.call("POST", "/dags/gone/webhook", token=admin).status_code == 201
+    assert server.call("DELETE", "/dags/gone", token=admin).status_code == 204
+
+
+def test_a_webhook_calls_a_dag_whose_parameters_nobody_may_edit(server: Server, admin: str) -> None:
+    (server.folder / "dags" / "fixed.yaml").write_text(f"runConfig: {{disableParamEdit: true}}\n{HELLO}")
+    token = server.call("POST", "/dags/fixed/webhook", token=admin).json()["token"]
+    assert server.call("POST", "/dags/fixed/start", {"params": "A=1"}, admin).status_code == 403
+    called = server.call("POST", "/webhooks/fixed", {"payload": {"a": 1}}, token)
+    assert called.status_code == 200, called.text
+
+
 def test_what_a_webhook_refuses(server: Server, admin: str) -> None:
     (server.folder / "dags" / "hooked.yaml").write_text(HELLO)
     token = server.call("POST", "/dags/hooked/webhook", token=admin).json()["token"]

@@ -39,23 +39,25 @@ class Rows:
 
 
 @pytest.mark.parametrize(
-    ("fenced", "broken", "parts"),
+    ("fenced", "broken", "follows", "parts"),
     [
-        (False, False, {"engine": "healthy", "scheduler": "healthy", "store": "healthy"}),
-        (True, False, {"engine": "unhealthy", "scheduler": "unhealthy", "store": "healthy"}),
-        (False, True, {"engine": "healthy", "scheduler": "healthy", "store": "unhealthy"}),
+        (False, False, True, {"engine": "healthy", "scheduler": "healthy", "store": "healthy"}),
+        (True, False, False, {"engine": "unhealthy", "scheduler": "unhealthy", "store": "healthy"}),
+        (False, True, True, {"engine": "healthy", "scheduler": "healthy", "store": "unhealthy"}),
+        (False, False, False, {"engine": "healthy", "scheduler": "unhealthy", "store": "healthy"}),
     ],
 )
-def test_health_names_what_does_not_work(fenced: bool, broken: bool, parts: dict[str, str]) -> None:
+def test_health_names_what_does_not_work(fenced: bool, broken: bool, follows: bool, parts: dict[str, str]) -> None:
     store, lost = Rows([]), asyncio.Event()
     store.broken = broken
     if fenced:
         lost.set()
     app = Starlette()
     app.add_route("/health", get_health)
-    app.state.dags = SimpleNamespace(engine=SimpleNamespace(fenced=lost, store=store), version="1", uptime_s=7)
+    engine = SimpleNamespace(fenced=lost, store=store)
+    app.state.dags = SimpleNamespace(engine=engine, version="1", uptime_s=7, follows_schedules=lambda: follows)
     answer = TestClient(app).get("/health")
-    good = not (fenced or broken)
+    good = follows and not (fenced or broken)
     assert answer.status_code == (200 if good else 503)
     told = answer.json()
     assert (told["status"], told["components"]) == ("healthy" if good else "unhealthy", parts)

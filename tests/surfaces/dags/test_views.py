@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
@@ -14,7 +16,7 @@ from astrarium.runs.ports import Ask, Child, StepOutcome
 from astrarium.runs.routing.port import Abort, RunOutcome, Skip, Visit
 from astrarium.runs.row import RUNS, STEPS
 from astrarium.runs.state import RunStatus, StepStatus
-from astrarium.surfaces.dags.views import journal, query, status
+from astrarium.surfaces.dags.views import journal, query, run, status
 from astrarium.surfaces.dags.views.log import Window, parse_window, select
 from astrarium.surfaces.dags.views.run import Relatives, summary_fields
 
@@ -131,3 +133,18 @@ def test_every_event_is_told() -> None:
     for number, (body, lines) in enumerate(BODIES):
         event = Event(number, "w", "run:x", number, 0, "engine:", body)
         assert list(journal.told(event, ["a", "b"])) == [f"1970-01-01T00:00:00.000Z {line}" for line in lines]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York"])
+def test_a_time_is_shown_with_the_offset_of_its_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    run._clock.cache_clear()
+    try:
+        for micros in range(1_700_000_000_123_000, 1_735_000_000_000_000, 86_399_987_000 // 3):  # a year, changes of the clock included
+            wanted = datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().isoformat(timespec="milliseconds")
+            assert run.shown_time(micros) == wanted
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+        run._clock.cache_clear()

@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from dotenv import dotenv_values
@@ -23,7 +23,7 @@ from ...spec.expand import Shell, Variables, expand, expand_variables
 from ...spec.graph import Graph, Prepare
 from ...spec.params import Param, apply_schema, override, params_json, parse_overrides, parse_params, variables
 from ...spec.params import resolve as resolve_params
-from ..message import Resolved
+from ..message import Resolved, StartRun
 from ..state import RunState
 from .environment import server_environment
 from .redact import redact
@@ -35,8 +35,64 @@ if TYPE_CHECKING:
 else:
     httpx2 = library("httpx2")
 
+LOG_FILE = "DAG_RUN_LOG_FILE"
 SCHEMA_MAX_BYTES = 1024 * 1024
 SCHEMA_TIMEOUT_S = 10.0
+
+
+class NeedsRun(Exception):
+    """What is to be resolved asks for what only a run that is recorded has: a process, or its folder of logs."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What is resolved, and for which run. `base` is the folder relative paths start from, `inherited` the parent's working folder,
+    `log_file` where the run's own log lies; empty while that is not known."""
+
+    graph: Graph
+    wanted: Prepare
+    name: str
+    alias: str
+    params: str
+    base: Path
+    inherited: Path | None = None
+    log_file: str = ""
+
+
+class Means(Protocol):
+    """What resolving may use beside files: commands, and the place of the logs. Each may raise `NeedsRun`."""
+
+    async def backtick(self, command: str, env: Mapping[str, str], cwd: Path) -> str: ...
+    async def probe(self, command: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str]: ...
+    def place_logs(self, root: Path) -> None: ...
+
+
+class OfRun(NamedTuple):
+    """The means of a run that is recorded."""
+
+    shop: Workshop
+    state: RunState
+
+    async def backtick(self, command: str, env: Mapping[str, str], cwd: Path) -> str:
+        return await self.shop.backtick(command, env, cwd)
+
+    async def probe(self, command: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str]:
+        return await self.shop.probe(command, env, cwd)
+
+    def place_logs(self, root: Path) -> None:
+        self.shop.place_logs(self.state, root)
+
+
+class AtBirth:
+    """The means of a run that is only about to be: none."""
+
+    async def backtick(self, command: str, env: Mapping[str, str], cwd: Path) -> str:
+        raise NeedsRun
+
+    async def probe(self, command: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str]:
+        raise NeedsRun
+
+    def place_logs(self, root: Path) -> None:
+        raise NeedsRun
 
 
 async def resolve(shop: Workshop, state: RunState) -> Resolved:
@@ -47,48 +103,70 @@ async def resolve(shop: Workshop, state: RunState) -> Resolved:
     try:
         refuse_labels(graph)
         secrets = await shop.secrets.read(wanted.secrets, graph.base_dir)
-        return await _resolve(shop, state, graph, wanted, secrets)
+        base = Path(graph.base_dir) if graph.base_dir else shop.scratch(state)
+        inherited = await folder_of_parent(shop, state)
+        log_file = str(shop.run_log_path(state))
+        case = Case(graph, wanted, state.name, state.alias, state.params, base, inherited, log_file)
+        return await _resolve(case, OfRun(shop, state), secrets)
     except AstrariumError as error:
         return Resolved(error=redact(error.message, secrets.values()))
     except OSError as error:
         return Resolved(error=redact(f"{error.filename or 'a file'}: {error.strerror or error}", secrets.values()))
 
 
-async def _resolve(shop: Workshop, state: RunState, graph: Graph, wanted: Prepare, secrets: dict[str, str]) -> Resolved:
-    base = Path(graph.base_dir) if graph.base_dir else shop.scratch(state)
-    server = server_environment()
-    known = {**server, "DAG_NAME": state.name, "DAG_RUN_ID": state.alias}
-    known["DAG_RUN_LOG_FILE"] = str(shop.run_log_path(state))
+async def prepared_start(start: StartRun, graph: Graph) -> StartRun:
+    """The order with what its run resolves, so that a run which begins at once is prepared with its first record: a commit less before
+    its first step. As it was where that takes more than reading files (commands, secrets, conditions, a parent), or goes wrong: then the
+    run's first job does it, and records what is wrong."""
+    wanted = graph.prepare
+    waits = (start.queue and not start.at_once) or start.parent is not None
+    if wanted is None or waits or wanted.secrets or wanted.when or graph.log_dir or not graph.base_dir:
+        return start
+    templates = msgspec.json.encode((wanted, graph.workdir, start.params))
+    if b"`" in templates or LOG_FILE.encode() in templates or isinstance(wanted.param_schema, str):
+        return start
+    case = Case(graph, wanted, start.name, start.alias, start.params, Path(graph.base_dir))
+    try:
+        refuse_labels(graph)
+        return msgspec.structs.replace(start, resolved=await _resolve(case, AtBirth(), {}))
+    except (NeedsRun, AstrariumError, OSError):
+        return start
+
+
+async def _resolve(case: Case, means: Means, secrets: dict[str, str]) -> Resolved:
+    graph, wanted, base = case.graph, case.wanted, case.base
+    known = {**server_environment(), "DAG_NAME": case.name, "DAG_RUN_ID": case.alias, LOG_FILE: case.log_file}
 
     async def shell(command: str) -> str:
-        return await shop.backtick(command, known, base)
+        return await means.backtick(command, known, base)
 
-    inherited = await folder_of_parent(shop, state)
-    folder = await working_folder(graph, base, inherited, known, shell)
+    folder = await working_folder(graph, base, case.inherited, known, shell)
     names = [os.path.expanduser(expand_variables(name, Variables(known))) for name in wanted.dotenv]
     found = {name: text for name, text in read_dotenv(names, (folder, base)).items() if name not in secrets}
     known.update(found)
     for name, template in wanted.env:
         found[name] = known[name] = os.path.expanduser(await expand(template, Variables(known), shell))
     if graph.workdir and "$" in graph.workdir:
-        folder = await working_folder(graph, base, inherited, known, shell)
-    given = parse_overrides(state.params)
+        folder = await working_folder(graph, base, case.inherited, known, shell)
+    given = parse_overrides(case.params)
     params = await resolve_params(override(parse_params(wanted.params), given), Variables(known), shell)
     if wanted.param_schema is not None:
         params = apply_schema(params, await read_schema(wanted.param_schema, (folder, base)))
     known.update(variables(params))
     refuse_secrets(found, params, secrets)
     if graph.log_dir:
-        shop.place_logs(state, Path(base, os.path.expanduser(await expand(graph.log_dir, Variables(known), shell))))
+        means.place_logs(Path(base, os.path.expanduser(await expand(graph.log_dir, Variables(known), shell))))
     known.update(secrets)
+    if not case.log_file and not folder.is_dir():
+        raise NeedsRun  # a refused order leaves no folder behind
     folder.mkdir(parents=True, exist_ok=True)
     return Resolved(
         tuple((param.name, param.text) for param in params),
-        params_json(params, state.params),
+        params_json(params, case.params),
         tuple(found.items()),
         wanted.secrets,
         str(folder),
-        redact(await unmet(shop, wanted, known, folder), secrets.values()),
+        redact(await unmet(means, wanted, known, folder), secrets.values()),
     )
 
 
@@ -118,13 +196,13 @@ async def folder_of_parent(shop: Workshop, state: RunState) -> Path | None:
     return Path(parent.resolved.workdir) if parent is not None and parent.resolved.workdir else None
 
 
-async def unmet(shop: Workshop, wanted: Prepare, known: dict[str, str], folder: Path) -> str:
+async def unmet(means: Means, wanted: Prepare, known: dict[str, str], folder: Path) -> str:
     """Why the run is not to happen; empty when all its conditions hold."""
     if not wanted.when:
         return ""
 
     async def probe(command: str) -> tuple[int, str]:
-        return await shop.probe(command, known, folder)
+        return await means.probe(command, known, folder)
 
     good, reasons = await all_hold(wanted.when, Variables(known), probe)
     return "" if good else "; ".join(reason for reason in reasons if reason)

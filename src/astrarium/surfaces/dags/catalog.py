@@ -11,13 +11,13 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
 
 from ...config import Settings
 from ...errors import Invalid, NotFound, Problem, Refused
+from ...lazy import plugins
 from ...runs.ports import SECRETS_GROUP
 from ...spec.dag import DagFile, Inherited, Installed, compile_dag, read_inherited
 from ...spec.graph import encode_graph, graph_hash
@@ -394,7 +394,7 @@ def count_files(folder: Path | str, depth: int) -> int:
 
 def open_catalog(settings: Settings, kinds: frozenset[str]) -> Catalog:
     """The catalogue of the DAG folder the settings name; `kinds` are the installed step types."""
-    secrets = frozenset(entry.name for entry in entry_points(group=SECRETS_GROUP))
+    secrets = frozenset(entry.name for entry in plugins(SECRETS_GROUP))
     return Catalog(
         settings.dags_dir, max_bytes=settings.max_yaml_bytes, known_kinds=kinds, known_secrets=secrets, inherited=settings.base_dag
     )

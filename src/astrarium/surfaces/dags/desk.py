@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from ...kernel.types import Command, Scope
 from ...runs import message as m
 from ...runs.birth import queue_slot
 from ...runs.ports import Step
+from ...runs.work.prepare import prepared_start
 from ...runs.work.workshop import check_graph
 from ...spec.graph import Graph
 from ...spec.ids import RUN_ID_PATTERN, is_run_id, uuid7
@@ -52,17 +53,18 @@ class Place(NamedTuple):
 
 class Desk:
     """One server's DAG surface. `steps` are the installed step types, `folder` the data folder, `queues` the global queues with
-    their limits."""
+    their limits; `follows_schedules` says whether this process does."""
 
     def __init__(
         self, engine: Engine, catalog: Catalog, steps: Mapping[str, Step], folder: Path, version: str,
-        queues: Mapping[str, int],
+        queues: Mapping[str, int], follows_schedules: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.catalog = catalog
         self.steps = steps
         self.version = version
         self.queues = queues
+        self.follows_schedules = follows_schedules
         self.files = RunFiles(folder / "logs")
         self.views = RunViews(engine, self.files)
         self._opened = time.monotonic()
@@ -87,15 +89,15 @@ class Desk:
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
-    async def start_dag(self, caller: Caller, name: str, ask: wire.run.StartDag) -> str:
+    async def start_dag(self, caller: Caller, name: str, ask: wire.run.StartDag, *, edited: bool = True) -> str:
         """Start a run of a file; returns its id once it is durable and running. An `EnqueueDag` goes through the DAG's queue; any other
         start takes a place there at once. Raises `NotFound`, `Invalid`, `Refused` (`already_exists`, `already_running`), `Forbidden`
-        where the DAG's `runConfig` says so."""
+        where the DAG's `runConfig` says so: parameters that nobody `edited` are no concern of it."""
         entry = await self.find(name)
         if entry.dag is None:
             raise Invalid(f"{entry.file_name} does not load: {entry.problems[0]}", entry.problems)
         config = entry.dag.meta.get("runConfig", {})
-        if ask.params and config.get("disableParamEdit"):
+        if ask.params and edited and config.get("disableParamEdit"):
             raise Forbidden(f"{entry.name} does not let its parameters be changed (runConfig.disableParamEdit)")
         if ask.dag_run_id and config.get("disableRunIdEdit"):
             raise Forbidden(f"{entry.name} does not let its run ids be chosen (runConfig.disableRunIdEdit)")
@@ -130,7 +132,7 @@ class Desk:
             made.graph, name, SURFACE, ask.dag_run_id or run, ask.params or "", chosen=bool(ask.dag_run_id), exclusive=ask.singleton,
             max_active=most, queue=place.queue, queue_limit=place.limit, at_once=place.at_once, priority=priority,
         )  # fmt: skip
-        await self._begin(caller, run, start, made.things)
+        await self._begin(caller, run, await prepared_start(start, made.dag.graph), made.things)
         return start.alias
 
     def place_of(self, name: str, graph: Graph, asked: str = "") -> Place:
@@ -221,7 +223,7 @@ class Desk:
             row.graph, name, SURFACE, alias or run, row.params, why, chosen=bool(alias), rerun_of=row.id, queue=place.queue,
             queue_limit=limit, at_once=at_once or never_waits,
         )  # fmt: skip
-        await self._begin(caller, run, start)
+        await self._begin(caller, run, await prepared_start(start, graph))
         return f"run:{run}", start.alias
 
     async def dequeue(self, caller: Caller, row: RunRow) -> None:

@@ -74,9 +74,15 @@ class Room:
             self.watcher = Watcher(self.catalog, engine, PERSONAL, self.zone, self.settings.data_dir)
             self.watcher.open()
             await self.retention.start(PERSONAL)
-        desk = Desk(engine, self.catalog, self.steps, self.settings.data_dir, __version__, self.settings.queues)
+        desk = Desk(
+            engine, self.catalog, self.steps, self.settings.data_dir, __version__, self.settings.queues, self.follows_schedules
+        )
         await desk.apply_limits()
         return desk
+
+    def follows_schedules(self) -> bool:
+        """Whether this process does, and well: its watch of the files stands, and its clockwork decides the slots."""
+        return self.watcher is not None and self.watcher.well and self.clockwork.well
 
     async def finish(self) -> None:
         """For a process that ends with its run: let what its end owes to people be tried once."""

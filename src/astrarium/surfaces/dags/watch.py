@@ -1,4 +1,5 @@
-"""Keeps schedules in step with the folder of DAG files: at the start, and whenever something in it changes.
+"""Keeps schedules in step with the folder of DAG files, and with the file of what all of them have in common: at the start, and
+whenever something in it changes.
 
 A change only says *that* the folder moved; what it holds now is read anew. So nothing is missed that comes in a burst, by a rename
 or by the exchange of the folder itself.
@@ -53,6 +54,12 @@ class Watcher:
         self._moved.set()
         self._tasks: list[asyncio.Task[None]] = []
         self._complained = ""
+        self._behind = self._blind = False
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing keeps the schedules from saying what the files do, and us from seeing these change."""
+        return bool(self._tasks) and not (self._behind or self._blind or any(task.done() for task in self._tasks))
 
     def open(self) -> None:
         self.engine.registry.listen(ScheduleSet, self._heard)
@@ -75,7 +82,9 @@ class Watcher:
             self._moved.clear()
             try:
                 await self.sync()
+                self._behind = False
             except AstrariumError as error:
+                self._behind = True
                 self._complain(f"the schedules are not in step with {self.catalog.folder}: {error}")
                 await asyncio.sleep(AGAIN_S)
                 self._moved.set()
@@ -138,6 +147,7 @@ class Watcher:
             try:
                 await self._watch_once()
             except (OSError, RuntimeError) as error:  # the folder vanished meanwhile, or the system allows no more watches
+                self._blind = True
                 self._complain(f"{self.catalog.folder} cannot be watched: {error}")
                 await asyncio.sleep(AGAIN_S)
             self._moved.set()
@@ -146,11 +156,14 @@ class Watcher:
         """Watch until what is watched must be chosen anew: the folder came, went, or is another one now."""
         folder = self.catalog.folder
         if not folder.is_dir():
+            asyncio.get_running_loop().call_soon(self._stands)
             await self._appears(folder)
             return
         watches = [asyncio.ensure_future(self._inside(folder))]
         if folder.is_symlink():
             watches.append(asyncio.ensure_future(self._exchanged(folder)))
+        if self.catalog.inherited is not None:
+            watches.append(asyncio.ensure_future(self._inherited(self.catalog.inherited)))
         try:
             await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -164,12 +177,17 @@ class Watcher:
     async def _inside(self, folder: Path) -> None:
         real = Path(os.path.realpath(folder))
         identity = identity_of(folder)
-        asyncio.get_running_loop().call_soon(self._moved.set)  # once the watch stands: what moved before it did is seen now
+        asyncio.get_running_loop().call_soon(self._stands)
         watching = watchfiles.awatch(real, watch_filter=self._news(real), debounce=BURST_MS, step=STEP_MS, recursive=True)
         async for _ in watching:
             self._moved.set()
             if identity_of(folder) != identity:
                 return
+
+    def _stands(self) -> None:
+        """A watch was begun. What moved before it stood is seen now."""
+        self._blind = False
+        self._moved.set()
 
     def _news(self, folder: Path) -> Callable[[watchfiles.Change, str], bool]:
         """Which changes may change what the folder holds: of DAG files and folders, not of what lies beside them."""
@@ -185,6 +203,21 @@ class Watcher:
             return "." not in name or name.startswith("..")
 
         return news
+
+    async def _inherited(self, file: Path) -> None:
+        """The file whose content every DAG has, too, wherever it lies. Only itself, and what a link to it may go through, is news: its
+        folder may be the data folder."""
+        if not file.parent.is_dir():
+            await self._appears(file.parent)
+            return
+        asyncio.get_running_loop().call_soon(self._stands)
+
+        def news(_: watchfiles.Change, path: str) -> bool:
+            name = os.path.basename(path)
+            return name == file.name or name.startswith("..")
+
+        async for _ in watchfiles.awatch(file.parent, watch_filter=news, debounce=BURST_MS, step=STEP_MS, recursive=False):
+            self._moved.set()
 
     async def _exchanged(self, folder: Path) -> None:
         """A link that names another folder tells nothing to who watches the old one."""

@@ -20,6 +20,7 @@ TABLE: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType({
     "runs:read":   ("see runs, their logs, outputs and queues",        (ADMIN, MANAGER, OPERATOR, VIEWER)),
     "runs:start":  ("start, enqueue and retry runs",                   (ADMIN, MANAGER, OPERATOR)),
     "runs:change": ("stop runs, edit and approve their steps, suspend", (ADMIN, MANAGER, OPERATOR)),
+    "audit:read":  ("see and export the audit log",                    (ADMIN,)),
     "admin":       ("users, API keys and webhooks",                    (ADMIN,)),
 })  # fmt: skip
 """capability → what it allows, which roles have it"""

@@ -3,8 +3,9 @@
 
 DROP INDEX runs_recent;
 DROP INDEX runs_live;
-CREATE INDEX runs_recent ON runs (workspace, surface, created_at, alias) WHERE parent_run = '';
+CREATE INDEX runs_recent ON runs (workspace, surface, created_at) WHERE parent_run = '';
 CREATE INDEX runs_of_name ON runs (workspace, surface, name, created_at) WHERE parent_run = '';
-CREATE INDEX runs_of_outcome ON runs (workspace, surface, outcome, created_at, alias, name) WHERE status = 'ended' AND parent_run = '';
+CREATE INDEX runs_of_outcome ON runs (workspace, surface, outcome, created_at, name) WHERE status = 'ended' AND parent_run = '';
+CREATE INDEX runs_ids ON runs (alias) WHERE parent_run = '';
 CREATE INDEX runs_live ON runs (workspace, surface, created_at) WHERE status <> 'ended';
 CREATE INDEX runs_of_root ON runs (root) WHERE parent_run <> '';

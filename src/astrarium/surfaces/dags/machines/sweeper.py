@@ -14,6 +14,9 @@ from ....kernel.machine import Machine, Move
 from ....kernel.types import Effect, Facts, Job, Scope
 
 EVERY_S = 3600
+ENDLESS = ("schedule", "sweeper")
+"""Machines whose lives go on for ever: their past goes when runs would, or after `PAST_DAYS` where the settings name no days."""
+PAST_DAYS = 30
 MICROSECONDS = 1_000_000
 
 

@@ -20,6 +20,7 @@ from ..views.query import RunFilter, RunRow
 from ..views.schedule import UNPLANNED, moment, planned
 from ..work.rename import rename_dag
 from ..work.retention import CLEANED_AT_ONCE, Keep, Retention
+from .access.webhook import webhooks_of
 from .entry import DAG, PAGING, enter, row
 
 HISTORY = 30
@@ -81,9 +82,13 @@ async def get_dag(request: Request) -> Response:
 
 
 async def delete_dag(request: Request) -> Response:
-    desk, _ = await enter(request)
+    desk, caller = await enter(request)
     entry = await desk.find(request.path_params["fileName"])
     await asyncio.to_thread(desk.catalog.delete, entry)
+    try:
+        await desk.find(entry.stem)
+    except NotFound:  # another file of that name would go on with it
+        await webhooks_of(request)[0].drop_with(caller, entry.stem)
     return Response(status_code=204)
 
 

@@ -30,8 +30,7 @@ async def get_metrics(request: Request) -> Response:
         await admit(request, caller, READ, "getMetrics")
         workspace = caller.scope.workspace
     desk = desk_of(request)
-    fires = not desk.engine.fenced.is_set()
-    own = server_families(desk.version, desk.uptime_s, fires, desk.catalog, desk.engine, streams.open)
+    own = server_families(desk.version, desk.uptime_s, desk.follows_schedules(), desk.catalog, desk.engine, streams.open)
     families = [*await asyncio.to_thread(list, own), *await meter.families(workspace)]
     return Response(exposition(families), media_type=CONTENT_TYPE)
 

@@ -21,8 +21,8 @@ HOUR = "1h"
 
 async def get_health(request: Request) -> Response:
     desk = desk_of(request)
-    working = "unhealthy" if desk.engine.fenced.is_set() else "healthy"  # a server that lost its lease fires no schedule either
-    parts = {"engine": working, "scheduler": working, "store": "healthy"}
+    working = {"engine": not desk.engine.fenced.is_set(), "scheduler": desk.follows_schedules(), "store": True}
+    parts = {name: "healthy" if works else "unhealthy" for name, works in working.items()}
     try:
         await desk.engine.store.read("SELECT 1", ())
     except AstrariumError:

@@ -3,7 +3,6 @@ half of the server's start."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,8 +21,8 @@ MOST_NAMES = 200
 """Names in one statement."""
 FEW_NAMES = 8
 """So many names are looked up each by itself; with more of them, runs that match are not rare."""
-SPANS = 3
-"""Stretches of time that are searched side by side: as many as the embedded store has readers."""
+NEWEST = 10_000
+"""Runs among which a part of an id is looked for first."""
 
 _RUN_COLUMNS = ", ".join(column.name for column in RUNS.columns)
 _STEP_COLUMNS = ", ".join(column.name for column in STEPS.columns)
@@ -156,17 +155,20 @@ async def child_ids(reader: Store, run: str) -> list[tuple[int, int, str, str]]:
 
 async def list_runs(reader: Store, scope: Scope, wanted: RunFilter, limit: int = MOST_RUNS) -> list[RunRow]:
     """Runs that are no children, newest first. Whatever the filter, indexes are read from their newest entry
-    (`0005_history.sql`), so the cost does not grow with the number of runs; a part of an id is looked for in the index alone."""
+    (`0005_history.sql`), so the cost does not grow with the number of runs; only a part of an id is looked for among all."""
     names = [wanted.name] if wanted.name else await names_with(reader, scope, wanted.part) if wanted.part else None
     if names is not None and not names:
         return []
     branches = _branches(reader.dialect, wanted, names)
-    spans = [(wanted.since, wanted.until)]
+    times: list[Condition] = [
+        (f"created_at {sign} ?", [at]) for sign, at in ((">=", wanted.since), ("<=", wanted.until)) if at is not None
+    ]
     if wanted.id_part and names is None:
-        spans = await _spans(reader, scope, wanted)
-    asked = [_list_span(reader, scope, branches, span, limit) for span in spans]
-    rows = [row for part in await asyncio.gather(*asked) for row in part]
-    if len(branches) > 1 or len(spans) > 1:
+        return await _search_ids(reader, scope, branches, times, limit)
+    rows: list[RunRow] = []
+    for branch in branches:
+        rows += await _newest(reader, scope, [branch, *times], limit)
+    if len(branches) > 1:
         rows.sort(key=lambda row: (row.created_at, row.id), reverse=True)
     return rows[:limit]
 
@@ -184,36 +186,32 @@ def _branches(dialect: str, wanted: RunFilter, names: list[str] | None) -> list[
 
 def _all_of(conditions: Iterable[Condition]) -> Condition:
     given = [one for one in conditions if one[0]]
-    return "".join(f" AND {text}" for text, _ in given), [value for _, values in given for value in values]
+    return " AND ".join(text for text, _ in given), [value for _, values in given for value in values]
 
 
-async def _list_span(
-    reader: Store, scope: Scope, branches: list[Condition], span: tuple[int | None, int | None], limit: int
+async def _newest(reader: Store, scope: Scope, conditions: list[Condition], limit: int, table: str = "runs") -> list[RunRow]:
+    where, given = _all_of([(f"{_OF_SURFACE} AND parent_run = ''", [scope.workspace, SURFACE]), *conditions])
+    sql = f"SELECT {_RUN_COLUMNS} FROM {table} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT {int(limit)}"
+    return [RunRow(*row) for row in await reader.read(sql, given)]
+
+
+async def _search_ids(
+    reader: Store, scope: Scope, branches: list[Condition], times: list[Condition], limit: int
 ) -> list[RunRow]:
-    """The newest runs of each branch within a stretch of time (both ends in it)."""
-    bounds = [(f"created_at {sign} ?", [at]) for sign, at in zip((">=", "<="), span, strict=True) if at is not None]
-    found: list[RunRow] = []
-    for text, values in branches:
-        where, given = _all_of([("parent_run = ''", []), (text.removeprefix(" AND "), values), *bounds])
-        sql = f"{_OF_SURFACE}{where} ORDER BY created_at DESC, id DESC LIMIT {int(limit)}"
-        found += await _rows(reader, sql, [scope.workspace, SURFACE, *given])
-    return found
-
-
-async def _spans(reader: Store, scope: Scope, wanted: RunFilter) -> list[tuple[int | None, int | None]]:
-    """The time asked for in parts with about as many runs each, newest first: searched side by side."""
-    ends = [
-        f"(SELECT created_at FROM runs WHERE {_OF_SURFACE} AND parent_run = '' ORDER BY created_at {order} LIMIT 1)"
-        for order in ("ASC", "DESC")
-    ]
-    found = (await reader.read(f"SELECT {', '.join(ends)}", [scope.workspace, SURFACE] * 2))[0]
-    if found[0] is None:
-        return [(wanted.since, wanted.until)]
-    first = max(found[0], wanted.since or 0)
-    last = min(found[1], wanted.until) if wanted.until is not None else found[1]
-    width = (last - first) // SPANS + 1
-    starts = [first + width * place for place in range(SPANS)]
-    return [(start, min(start + width - 1, last)) for start in reversed(starts)]
+    """Runs with something in their id. A part many have is found among the newest runs; one that is rare there is looked for in
+    the index of the ids, which is the least that can be read."""
+    begin = await reader.read(
+        f"SELECT created_at FROM runs WHERE {_OF_SURFACE} AND parent_run = '' ORDER BY created_at DESC LIMIT 1 OFFSET {NEWEST}",
+        [scope.workspace, SURFACE],
+    )
+    any_of = " OR ".join(f"({text})" for text, _ in branches)
+    wanted: Condition = (f"({any_of})", [value for _, values in branches for value in values])
+    if begin:
+        rows = await _newest(reader, scope, [wanted, *times, ("created_at > ?", [begin[0][0]])], limit)
+        if len(rows) == limit:
+            return rows
+    table = "runs INDEXED BY runs_ids" if reader.dialect == "sqlite" else "runs"
+    return await _newest(reader, scope, [wanted, *times], limit, table)
 
 
 async def names_with(reader: Store, scope: Scope, part: str) -> list[str]:

@@ -75,10 +75,12 @@ def plan_rename(catalog: Catalog, entry: Entry, new_name: str) -> RenameDag:
 
 
 async def take_along(engine: Engine, scope: Scope, stem: str, new_stem: str) -> None:
-    """What belongs to the file by its name: a schedule that is suspended stays so, a webhook keeps its token."""
+    """What belongs to the file by its name: a schedule that is suspended stays so, and a later file of the old name is not suspended
+    for it; a webhook keeps its token."""
     schedule: ScheduleState | None = await engine.state(f"schedule:{stem}", scope)
     if schedule is not None and schedule.kept.suspended:
-        await engine.submit(Command(f"schedule:{new_stem}", SuspendSchedule(True), scope))
+        moved = ((new_stem, True), (stem, False))
+        await engine.submit_all([Command(f"schedule:{name}", SuspendSchedule(now), scope) for name, now in moved])
     hook = await find_entry(engine.store, scope.workspace, WEBHOOK, stem)
     if hook is not None:
         order = PutEntry(new_stem, hook.body, str(ENGINE), expect=hook.version)

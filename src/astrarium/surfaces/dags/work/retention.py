@@ -24,12 +24,13 @@ from ....config import Settings
 from ....errors import Bug, Conflict, NotFound, Refused, Unavailable
 from ....kernel.audit import act
 from ....kernel.engine import Engine
+from ....kernel.record.past import prune_past
 from ....kernel.slots import PlainJob
 from ....kernel.types import ENGINE, Actor, Command, Job, Scope
 from ....runs.row import RUNS, STEPS
 from ....spec.graph import Graph
 from ....store.log import RUN_MARK, run_folder
-from ..machines.sweeper import EndSweep, NoteRemoved, StartSweeping, sweeper_of
+from ..machines.sweeper import ENDLESS, PAST_DAYS, EndSweep, NoteRemoved, StartSweeping, sweeper_of
 from ..views.query import SURFACE
 from ..views.status import marks
 from .notice import SURFACE as NOTICES
@@ -252,6 +253,8 @@ class Retention:
                 removed += (await self.clean(scope, name, keep)).runs
             except NotFound:
                 continue  # only runs below others have this name
+        engine, days = await self.engine(), self._settings.keep_days
+        await prune_past(engine, scope, ENDLESS, engine.clock.now() - (days if days > 0 else PAST_DAYS) * DAY_US)
         return removed + await self._sweep_deliveries(scope)
 
     async def _sweep_deliveries(self, scope: Scope) -> int:

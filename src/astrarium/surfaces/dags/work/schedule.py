@@ -18,6 +18,7 @@ from ....kernel.types import Actor, Command, Job, Scope
 from ....runs.birth import active_slot
 from ....runs.message import RunEnded, StartRun, StopRun
 from ....runs.ports import Step
+from ....runs.work.prepare import prepared_start
 from ....runs.work.workshop import check_graph
 from ....spec.dag import DagFile
 from ....spec.ids import uuid7
@@ -183,6 +184,11 @@ class Clockwork:
         self._lookout = Lookout(engine)
         self._bound.set()
 
+    @property
+    def well(self) -> bool:
+        """Whether slots that come due are decided here."""
+        return self._engine is not None and not self._closing.is_set() and not self._engine.fenced.is_set()
+
     def close(self) -> None:
         """Let go of what waits for runs to stop; it goes on when a server is there again."""
         self._closing.set()
@@ -242,7 +248,7 @@ class Clockwork:
         decision = m.DecideSlot(slot, act, version, found, late, run, params, rerun_of)
         orders: list[Command] = [Command(job.stream, decision, scope, actor, job=job.id)]
         if run:
-            start = self._start(entry, run, act, slot, params, rerun_of, verdict.queued)
+            start = await self._start(entry, run, act, slot, params, rerun_of, verdict.queued)
             orders.append(Command(f"run:{run}", start, scope, actor))
         elif verdict.does != "skip":
             orders += [Command(f"run:{one}", StopRun(reason="scheduled"), scope, actor) for one in found.running]
@@ -287,14 +293,15 @@ class Clockwork:
             rows = await engine.store.read(NEWEST, (scope.workspace, SURFACE, dag))
         return (rows[0][1], rows[0][0]) if rows else ("", "")
 
-    def _start(self, entry: Entry, run: str, act: str, slot: int, params: str, rerun_of: str, queued: bool) -> StartRun:
+    async def _start(self, entry: Entry, run: str, act: str, slot: int, params: str, rerun_of: str, queued: bool) -> StartRun:
         """A start that waits for nothing counts in the DAG's queue all the same, like one by hand."""
         assert entry.dag is not None
         queue, limit, never_waits = queue_of(entry.dag, self.queues)
-        return StartRun(
+        start = StartRun(
             entry.graph, entry.dag.name, SURFACE, run, params, "schedule", queue=queue, queue_limit=limit,
             at_once=never_waits or not queued, rerun_of=rerun_of, labels={SLOT_LABEL: shown(slot), ACT_LABEL: act},
         )  # fmt: skip
+        return await prepared_start(start, entry.dag.graph)
 
     # -- what an act puts off -----------------------------------------------------------------------------------------
 

@@ -83,6 +83,13 @@ class Webhooks:
     async def _put(self, caller: Caller, entry: Entry, order: PutEntry, what: str) -> Entry:
         return await put_entry(self._engine, caller.scope, caller.actor, WEBHOOK, entry.id, order, what, dag=entry.name)
 
+    async def drop_with(self, caller: Caller, stem: str) -> None:
+        """The file is deleted: a later one of its name is not opened by the token of this one."""
+        try:
+            await self.drop(caller, stem)
+        except NotFound:
+            return  # it had none
+
     # -- being called ---------------------------------------------------------------------------------------------------
 
     async def admit(self, file_name: str, token: str, identity: Identity) -> Caller:
@@ -105,5 +112,6 @@ async def trigger(desk: Desk, caller: Caller, file_name: str, call: wire.webhook
     entry = await desk.find(file_name)
     payload = msgspec.json.encode(call.payload if call.payload is not None else {}).decode()
     params = msgspec.json.encode({PARAMETER: payload}).decode()
-    run = await desk.start_dag(caller, file_name, wire.queue.EnqueueDag(params=params, dag_run_id=call.dag_run_id or None))
+    ask = wire.queue.EnqueueDag(params=params, dag_run_id=call.dag_run_id or None)
+    run = await desk.start_dag(caller, file_name, ask, edited=False)
     return wire.webhook.Called(run, entry.name)

@@ -1,7 +1,8 @@
 """Traces: runs that ended are told to a collector, from their own events, after their end and beside all other work.
 
 Where the export stands is kept in `traces.json` of the data folder: after a crash, what ended since is told again (spans have the
-same ids each time). A collector that does not answer is tried a few times, then its spans are given up and the log says so.
+same ids each time). A collector that does not answer is tried a few times, then its spans are given up and the log says so; others
+do not wait for it.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ log = logging.getLogger("astrarium.traces")
 SPANS = "astrarium.surfaces.dags.work.trace.span"
 FILE = "traces.json"
 MOST_WAITING = 10_000
-"""Runs that wait to be told; more are given up, the oldest first."""
+"""Runs that wait to be told, and as many that are being sent; more are given up, the oldest first."""
 BATCH = 100
-MOST_EXPORTERS = 100
-"""Kept open; targets may differ from run to run, as their texts may name its variables."""
+MOST_COLLECTORS = 100
+"""Kept open; they may differ from run to run, as their texts may name its variables."""
+THREADS = 16
+"""One for each collector that is waited for; made when they are needed."""
 PAUSES_S = (1.0, 4.0, 15.0)
-"""Before each further try to reach a collector."""
+"""Before each further try to reach a collector. One that was given up is tried once, until it answers again."""
 CATCH_UP = (
     "SELECT position, stream FROM events WHERE workspace = ? AND position > ? AND type = 'RunEnded' ORDER BY position LIMIT ?"
 )
@@ -56,6 +59,23 @@ class Ended(NamedTuple):
     position: int = 0
 
 
+class Collector:
+    """Where spans are sent, one request at a time."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.exporter: Any = None
+        self.away = False
+
+
+class Sending(NamedTuple):
+    """Runs on their way; once they and all before them are told, so is everything up to `heads`."""
+
+    batch: list[Ended]
+    heads: Mapping[str, int]
+    done: asyncio.Future[Any]
+
+
 class Tracer:
     """Of one process. Idle, without a thread and a task, until the first traced run ends."""
 
@@ -67,7 +87,10 @@ class Tracer:
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._exporters: dict[Any, Any] = {}
+        self._collectors: dict[Any, Collector] = {}
+        self._under_way: deque[Sending] = deque()
+        self._number_sent = 0
+        self._moved = asyncio.Event()
         self._spans: ModuleType | None = None
         self._heads: dict[str, int] = {}
         self._engine: Engine
@@ -108,11 +131,17 @@ class Tracer:
             log.warning("%d runs are not traced: the process ends", len(self._waiting))
 
     async def close(self) -> None:
+        """End it; what is on its way is told again by the next process."""
+        ended: list[asyncio.Future[Any]] = [one.done for one in self._under_way]
+        self._under_way.clear()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        for exporter in list(self._exporters.values()):
-            exporter.shutdown()  # ends the pause of one that is trying again
+            ended.append(self._task)
+        for one in ended:
+            one.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        for collector in self._collectors.values():
+            if collector.exporter is not None:
+                collector.exporter.shutdown()  # ends the pause of one that is trying again
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -127,14 +156,38 @@ class Tracer:
                 try:
                     self._begin_file(batch)
                     heads = await self._read_heads()
-                    await self._tell(batch)
-                    self._advance_file(batch, heads)
+                    spans = await self._library()
+                    groups = await self._sort(spans, batch)
                 except AstrariumError as error:
                     log.error("%d runs could not be traced: %s", len(batch), error.message)
+                    continue
+                # Ends that wait were committed after those of this batch; without any, none before `heads` is left.
+                sending = asyncio.gather(*(self._send(spans, target, made) for target, made in groups.items()))
+                self._under_way.append(Sending(batch, {} if self._waiting else heads, sending))
+                self._number_sent += len(batch)
+                sending.add_done_callback(self._sent)
+                while self._number_sent >= MOST_WAITING:
+                    self._moved.clear()
+                    await self._moved.wait()
+            self._rest()
+
+    def _sent(self, _: asyncio.Future[Any]) -> None:
+        while self._under_way and self._under_way[0].done.done():
+            sending = self._under_way.popleft()
+            self._number_sent -= len(sending.batch)
+            error = sending.done.exception()
+            if error is not None:
+                log.error("%d runs could not be traced", len(sending.batch), exc_info=error)
+            self._advance_file(sending)
+        self._moved.set()
+        self._rest()
+
+    def _rest(self) -> None:
+        if not self._waiting and not self._under_way:
             self._idle.set()
 
-    async def _tell(self, batch: list[Ended]) -> None:
-        spans = await self._library()
+    async def _sort(self, spans: ModuleType, batch: list[Ended]) -> dict[Any, list[Any]]:
+        """The spans of runs by where they go; a resource is the spans' own."""
         groups: dict[Any, list[Any]] = {}
         for ended in batch:
             row = await query.run_of(self._engine.store, ended.run)
@@ -143,14 +196,18 @@ class Tracer:
             graph = (await self._engine.things.fetch([row.graph]))[row.graph].graph
             if not is_traced(graph, os.environ):
                 continue
-            target = await target_of(spans, row, graph)
-            groups.setdefault(target, []).extend(await self._build(spans, row, graph, target))
-        await asyncio.gather(*(self._send(spans, target, made) for target, made in groups.items()))
+            try:
+                target = await target_of(spans, row, graph)
+            except Invalid as error:
+                log.error("run %s cannot be traced: %s", row.id, error.message)
+                continue
+            groups.setdefault(target._replace(resource=()), []).extend(await self._build(spans, row, graph, target))
+        return groups
 
     async def _library(self) -> ModuleType:
         """Loaded beside the loop: it takes a while, once."""
         if self._spans is None:
-            self._threads = self._threads or ThreadPoolExecutor(4, "astrarium-traces")
+            self._threads = self._threads or ThreadPoolExecutor(THREADS, "astrarium-traces")
             try:
                 self._spans = await asyncio.get_running_loop().run_in_executor(self._threads, import_module, SPANS)
             except ImportError as error:
@@ -159,7 +216,9 @@ class Tracer:
 
     async def _build(self, spans: ModuleType, row: RunRow, graph: Graph, target: Any) -> list[Any]:
         parent = (row.parent_run, row.parent_round, row.parent_step) if row.parent_run else None
-        traced = spans.Traced(row.id, row.root or row.id, row.name, row.alias, row.trigger, graph, parent, row.rerun_of)
+        before = await query.run_of(self._engine.store, row.rerun_of) if row.rerun_of else None
+        again = (before.root or before.id, before.id, before.round) if before is not None else None
+        traced = spans.Traced(row.id, row.root or row.id, row.name, row.alias, row.trigger, graph, parent, again)
         builder, after = spans.Builder(traced, target), 0
         while page := await self._engine.tail.read_stream(f"run:{row.id}", after):
             for event in page:
@@ -170,27 +229,29 @@ class Tracer:
 
     async def _send(self, spans: ModuleType, target: Any, made: list[Any]) -> None:
         """Tell one collector; a few tries, then what it did not take is given up."""
-        loop = asyncio.get_running_loop()
-        for pause_s in (*PAUSES_S, None):
-            try:
-                exporter = await loop.run_in_executor(self._threads, self._exporter, spans, target)
-                if await loop.run_in_executor(self._threads, spans.export, exporter, made):
-                    return
-            except (ImportError, OSError, ValueError) as error:
-                log.warning("spans cannot be sent to %s: %s", target.endpoint or "the server's collector", error)
-            if pause_s is None or self._closing:
-                break
-            await asyncio.sleep(pause_s)
+        loop, collector = asyncio.get_running_loop(), self._collector(target)
+        async with collector.turn:
+            for pause_s in (*(() if collector.away else PAUSES_S), None):
+                try:
+                    if collector.exporter is None:  # in a thread: for the first, a library is loaded
+                        collector.exporter = await loop.run_in_executor(self._threads, spans.open_exporter, target)
+                    if await loop.run_in_executor(self._threads, spans.export, collector.exporter, made):
+                        collector.away = False
+                        return
+                except (ImportError, OSError, ValueError) as error:
+                    log.warning("spans cannot be sent to %s: %s", target.endpoint or "the server's collector", error)
+                if pause_s is None or self._closing:
+                    break
+                await asyncio.sleep(pause_s)
+            collector.away = True
         log.error(
             "%d spans are lost: the collector %s did not take them", len(made), target.endpoint or "of the server's environment"
         )
 
-    def _exporter(self, spans: ModuleType, target: Any) -> Any:
-        """The open one, or a new one; in a thread, since a library is loaded for the first. A resource is its spans' own."""
-        key = target._replace(resource=())
-        if key not in self._exporters and len(self._exporters) >= MOST_EXPORTERS:
-            self._exporters.pop(next(iter(self._exporters)))  # whoever uses it still may
-        return self._exporters.get(key) or self._exporters.setdefault(key, spans.open_exporter(key))
+    def _collector(self, target: Any) -> Collector:
+        if target not in self._collectors and len(self._collectors) >= MOST_COLLECTORS:
+            self._collectors.pop(next(iter(self._collectors)))  # whoever uses it still may
+        return self._collectors.setdefault(target, Collector())
 
     # -- where it stands ----------------------------------------------------------------------------------------------
 
@@ -210,13 +271,12 @@ class Tracer:
         if new:
             self._write_file({**known, **new})
 
-    def _advance_file(self, batch: list[Ended], heads: Mapping[str, int]) -> None:
-        """Ends that wait were committed after those just told, or their position is known."""
+    def _advance_file(self, sent: Sending) -> None:
         known = self._read_file()
-        for ended in batch:
+        for ended in sent.batch:
             known[ended.workspace] = max(known.get(ended.workspace, 0), ended.position)
-        if not self._waiting:  # nothing that ended before `heads` was read is left
-            known.update({workspace: max(known.get(workspace, 0), head) for workspace, head in heads.items()})
+        for workspace, head in sent.heads.items():
+            known[workspace] = max(known.get(workspace, 0), head)
         self._write_file(known)
 
     def _write_file(self, known: Mapping[str, int]) -> None:
@@ -247,16 +307,16 @@ async def target_of(spans: ModuleType, row: RunRow, graph: Graph) -> Any:
         await text(block.get("endpoint") or ""),
         tuple(sorted([(str(name), await text(value)) for name, value in dict(block.get("headers") or {}).items()])),
         bool(block.get("insecure")),
-        seconds(block.get("timeout"), spans.TIMEOUT_S),
+        seconds(block.get("timeout")),
         tuple(sorted([(str(name), await text(value)) for name, value in dict(block.get("resource") or {}).items()])),
     )
 
 
-def seconds(value: Any, default: float) -> float:
-    """`10`, `10s` or `500ms` (Dagu 1.30 takes a Go duration)."""
+def seconds(value: Any) -> float:
+    """`10`, `10s` or `500ms` (Dagu 1.30 takes a Go duration); 0 = nothing that can be read."""
     text = str(value or "").strip().lower()
     for unit, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("", 1.0)):
         number = text.removesuffix(unit) if unit else text
         if text.endswith(unit) and number.replace(".", "", 1).isdigit():
-            return float(number) * factor or default
-    return default
+            return float(number) * factor
+    return 0.0

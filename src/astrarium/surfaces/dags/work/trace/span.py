@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -22,7 +23,7 @@ from .....runs.work.trace import span_id, trace_id
 from .....spec.graph import Graph
 
 GRPC = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
-TIMEOUT_S = 10.0
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 AT_ONCE = 512
 """Spans in one request."""
 MOST_SPANS = 20_000
@@ -32,17 +33,17 @@ SCOPE = InstrumentationScope("astrarium", __version__)
 
 
 class Target(NamedTuple):
-    """Where spans go, expanded; an empty endpoint = where the server's own `OTEL_…` variables say."""
+    """Where spans go, expanded; an empty endpoint or a time-out of 0 = what the server's own `OTEL_…` variables say."""
 
     endpoint: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     insecure: bool = False
-    timeout_s: float = TIMEOUT_S
+    timeout_s: float = 0.0
     resource: tuple[tuple[str, str], ...] = ()
 
 
 class Traced(NamedTuple):
-    """A run to be told: `parent` is (run, round, step) of the step above, `rerun_of` the run it repeats."""
+    """A run to be told: `parent` is (run, round, step) of the step above, `rerun_of` (root, run, round) of what it repeats."""
 
     run: str
     root: str
@@ -51,7 +52,7 @@ class Traced(NamedTuple):
     trigger: str
     graph: Graph
     parent: tuple[str, int, int] | None = None
-    rerun_of: str = ""
+    rerun_of: tuple[str, str, int] | None = None
 
 
 def context(root: str, run: str, round_no: int, no: int | None = None) -> SpanContext:
@@ -63,7 +64,8 @@ class Builder:
 
     def __init__(self, traced: Traced, target: Target) -> None:
         self._traced = traced
-        self._resource = Resource.create({"service.name": "astrarium", **dict(target.resource)})
+        own = OTELResourceDetector().detect().attributes.get("service.name", "astrarium")  # the server's variables may name it
+        self._resource = Resource.create({"service.name": own, **dict(target.resource)})
         self._round = 1
         self._began = 0
         self._starts: dict[int, int] = {}
@@ -132,7 +134,7 @@ class Builder:
         """What this run repeats: the run before it, or its own round before."""
         traced, links = self._traced, []
         if traced.rerun_of:
-            links.append(Link(context(traced.rerun_of, traced.rerun_of, 1)))
+            links.append(Link(context(*traced.rerun_of)))
         if self._round > 1:
             links.append(Link(context(traced.root, traced.run, self._round - 1)))
         return links
@@ -152,14 +154,18 @@ class Builder:
 
 
 def open_exporter(target: Target) -> SpanExporter:
-    """The exporter for a target: OTLP over HTTP, or over gRPC for an endpoint without `http://` (Dagu 1.30)."""
-    if not target.endpoint:
-        return OTLPSpanExporter()
-    headers = dict(target.headers) or None
+    """The exporter for a target: OTLP over HTTP, or over gRPC for an endpoint without `http://` (Dagu 1.30). Without an endpoint the
+    server's variables choose, as OpenTelemetry has it."""
+    headers, timeout_s = dict(target.headers) or None, target.timeout_s or None
     if target.endpoint.startswith(("http://", "https://")):
-        return OTLPSpanExporter(traces_url(target.endpoint), headers=headers, timeout=target.timeout_s)
+        return OTLPSpanExporter(traces_url(target.endpoint), headers=headers, timeout=timeout_s)
+    if not target.endpoint and next((os.environ[name] for name in PROTOCOLS if os.environ.get(name)), "") != "grpc":
+        return OTLPSpanExporter(headers=headers, timeout=timeout_s)
     exporter: SpanExporter = import_module(GRPC).OTLPSpanExporter(
-        target.endpoint, insecure=target.insecure, headers=headers, timeout=int(target.timeout_s) or 1
+        target.endpoint or None,
+        insecure=target.insecure or (False if target.endpoint else None),
+        headers={name.lower(): text for name, text in target.headers} or None,  # gRPC refuses capitals
+        timeout=timeout_s,
     )
     return exporter
 
