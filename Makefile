@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.astrarium-stamp
 UV_VERSION = $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.lock)
-PYTEST := $(BIN)/python -m pytest
+# Tests start hundreds of processes, each of which would compile anew what is told not to be kept.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 WORKERS ?= auto
 ARGS ?=
 
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml requirements.lock Makefile .ci/find-python
 	 if ! [ -x $(BIN)/python ] || ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	   echo "making $(VENV) with $$python"; rm -rf $(VENV); "$$python" -m venv $(VENV); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==$(UV_VERSION)'
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q src  # so that the first start of a command is as fast as the second
 	@touch $(STAMP)

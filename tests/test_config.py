@@ -66,6 +66,7 @@ def test_unknown_names_are_errors_with_a_hint(places: tuple[Path, Path]) -> None
     ("data_dir", "", "must not be empty"), ("data_dir", 5, "must be a path"), ("page_max", [], "must be a number"),
     ("host", "0.0.0.0", "no authentication"), ("host", "example.org", "no authentication"), ("host", "", "no authentication"),
     ("database_url", "mysql://x", "postgresql://"), ("public_url", "dags.example", "http://"),
+    ("queues", {"q": 1, "r": -1}, "queue 'r' cannot have the limit -1"),
 ])  # fmt: skip
 def test_wrong_values_say_what_and_where(places: tuple[Path, Path], name: str, value: object, reason: str) -> None:
     with pytest.raises(Invalid) as caught:

@@ -77,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_password: str = ""
     master_key: str = ""
     session_s: int = 86_400
+    max_workspaces: int = 0
+    max_environments: int = 0
     queues: dict[str, int] = {}
     remote_nodes: dict[str, RemoteNode] = {}
     write_dags: bool = True
@@ -150,6 +152,8 @@ MEANINGS: dict[str, str] = {
     "master_key": "Secret the server's own keys derive from, at least 32 characters; several servers on one database need the same. "
     "Older ones follow after commas. Empty means `keys/master.key` in the data folder, made at the first start.",
     "session_s": "Seconds a sign-in lasts.",
+    "max_workspaces": "Most workspaces one user may make; 0 = no limit.",
+    "max_environments": "Most environments of one workspace; 0 = no limit.",
     "queues": "Global queues and how many of their runs may be active at once, e.g. `{heavy = 4}`.",
     "remote_nodes": "Other servers that requests with `remoteNode=NAME` are passed on to: `{NAME = {url = …, token = …}}`.",
     "write_dags": "Whether DAG files may be changed through the API.",
@@ -206,6 +210,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "drain_timeout_s": (0, 86_400),
     "lease_s": (1, 3_600),
     "session_s": (60, 31_536_000),
+    "max_workspaces": (0, 1_000_000),
+    "max_environments": (0, 1_000_000),
     "keep_days": (-1, 36_500),
     "keep_runs": (0, 1_000_000_000),
     "notice_tries": (1, 100),
@@ -292,7 +298,8 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], cwd: Path) -
     if env.get("ASTRARIUM_CONFIG") and not user.is_file():
         raise Invalid(f"ASTRARIUM_CONFIG names {user}, which is not a file", code="bad_settings")
     files = [_from_file(user, problems), _from_file(cwd / FILE_NAME, problems)]
-    for layer in [*files, _from_dagu(env, cwd), _from_ratelimit(env, cwd), _from_env(env, cwd, problems), _from_flags(flags, cwd, problems)]:
+    foreign = [_from_dagu(env, cwd), _from_ratelimit(env, cwd)]
+    for layer in [*files, *foreign, _from_env(env, cwd, problems), _from_flags(flags, cwd, problems)]:
         for name, (raw, source, base) in layer.items():
             try:
                 values[name] = _value(name, raw, base)

@@ -34,10 +34,12 @@ from .surfaces.dags.work.count import Meter
 from .surfaces.dags.work.live.follow import Live
 from .surfaces.dags.work.sample import sampling
 from .surfaces.operation import Gate
+from .surfaces.tenancy import problem as workspace_problem
 from .surfaces.tenancy.audit import route as audit_route
 from .surfaces.tenancy.audit.fault import Faults
 from .surfaces.tenancy.identity import is_open
 from .surfaces.tenancy.room import Tenancy
+from .surfaces.tenancy.routes import table as workspace_table
 from .surfaces.tenancy.tally import shared_limits
 from .web import app as web
 from .web.limit import PREMIUM, STANDARD, Limits, Tier
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     `drain_timeout_s`; `app.state.worker` is there in between. The lifespan raises `Unavailable` when the store cannot be used."""
     shapes = Shapes()
     problem.register(shapes)
+    workspace_problem.register(shapes)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         origins=split_origins(settings.cors_origins), body_timeout_s=settings.body_timeout_s,
     )  # fmt: skip
     table.mount(app)
+    workspace_table.mount(app)
     audit_route.mount(app)
     framework_document = app.openapi
 
@@ -90,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         if app.openapi_schema is None:
             document = framework_document()
             table.describe(document)
+            workspace_table.describe(document)
             audit_route.describe(document)
             app.openapi_schema = document
         return app.openapi_schema

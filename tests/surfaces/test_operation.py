@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -13,6 +14,8 @@ from astrarium.kernel.types import Actor
 from astrarium.server import openapi_document
 from astrarium.surfaces.dags.routes import metric, system, table
 from astrarium.surfaces.operation import Gate, Operation, mount
+from astrarium.surfaces.tenancy.audit import route as audit_route
+from astrarium.surfaces.tenancy.routes import table as workspace_table
 from astrarium.web.app import create_app
 from astrarium.web.caller import PERSONAL, Caller
 from astrarium.web.problems import Shapes
@@ -31,7 +34,9 @@ def test_one_method_and_path_is_registered_once() -> None:
 def test_the_document_has_every_operation_once_with_its_parameters() -> None:
     document = openapi_document()
     ids = [told["operationId"] for path in document["paths"].values() for told in path.values()]
-    assert len(ids) == len(set(ids)) == len(table.OPERATIONS) + len(system.ROOT_HEALTH) + len(metric.ROOT_METRICS)
+    dags = len(table.OPERATIONS) + len(system.ROOT_HEALTH) + len(metric.ROOT_METRICS)
+    workspaces = len(workspace_table.OPERATIONS) + len(workspace_table.UI_OPERATIONS) + 1
+    assert len(ids) == len(set(ids)) == dags + workspaces + len(audit_route.OPERATIONS)
     for path, methods in document["paths"].items():
         for told in methods.values():
             named = {one["name"] for one in told["parameters"] if one["in"] == "path"}
@@ -114,6 +119,20 @@ def test_what_was_done_is_recorded_where_the_gate_says_so() -> None:
     door.status = 404
     door.client.put("/r")
     assert door.told == [("key:1", "putR", "/r")]
+
+
+def test_who_is_somebody_else_where_the_path_leads_is_told_in_the_words_of_the_route() -> None:
+    door = Door("x")
+
+    async def place(request: Request, caller: Caller) -> Caller:
+        return msgspec.structs.replace(caller, capabilities=frozenset(request.path_params["id"]))
+
+    placed = Operation("GET", "/p/{id}", "getP", "", door.act, needs="x", place=place, denial="Requires x")
+    mount(door.client.app, "", [placed])  # type: ignore[arg-type]
+    assert door.client.get("/p/yx").text == "in"
+    refused = door.client.get("/p/y")
+    assert (refused.status_code, refused.json(), door.entered) == (403, {"detail": "Requires x"}, 1)
+    assert door.told == [("key:1", "x", "getP", "/p/y")]
 
 
 def test_a_head_is_not_taken_for_a_get_that_changes_something() -> None:

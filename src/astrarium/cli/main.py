@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restart": (".restart", "stop a DAG's run and start it anew"),
     "cleanup": (".cleanup", "remove old runs of a DAG, with their logs"),
     "admin": (".admin", "make the first user, rotate the server's key"),
+    "audit": (".audit", "show, export and check the log of who did what"),
     "import": (".takeover", "take over DAGs and history of a Dagu installation"),
     "history": (".history", "take over only the history of a Dagu installation"),
     "openapi": (".openapi", "print the description of the HTTP API"),

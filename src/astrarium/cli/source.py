@@ -141,6 +141,13 @@ class Source:
 @asynccontextmanager
 async def open_source(settings: Settings) -> AsyncIterator[Source]:
     """The runs of the data folder, or of the database the settings name. Raises `Unavailable` when there are none."""
+    async with open_read(settings) as read:
+        yield Source(read, shared=bool(settings.database_url))
+
+
+@asynccontextmanager
+async def open_read(settings: Settings) -> AsyncIterator[Read]:
+    """Reading the data folder's database, or the one the settings name. Raises `Unavailable` when there is none."""
     if settings.database_url:
         store = await _open_postgres(settings.database_url)
     else:
@@ -151,7 +158,7 @@ async def open_source(settings: Settings) -> AsyncIterator[Source]:
             )
         store = await open_reader(path)
     try:
-        yield Source(store.read, shared=bool(settings.database_url))
+        yield store.read
     finally:
         await store.close()
 

@@ -286,9 +286,8 @@ def stop_steps(state: RunState, stopping: RunStopping) -> Events:
     memo = router.load(plan, router.dump(state.memo))
     router.fold_stop(plan, memo, stopping.outcome, stopping.reason)
     open_ = [step for step in state.steps.values() if step.status not in ("done", "idle") and not is_teller(state, step)]
-    idle = [step for step in open_ if step.status not in ("running", "parent")]
-    held = [step for step in open_ if step.status in ("running", "parent")]
-    if not idle and not held:
+    idle = [step for step in open_ if not is_held(step)]
+    if not open_:
         moves = router.stop(plan, memo, stopping.outcome, stopping.reason)
         return [msgspec.structs.replace(stopping, moves=tuple(moves)), *closing(moves, state)]
     events: Events = [stopping]
@@ -299,6 +298,11 @@ def stop_steps(state: RunState, stopping: RunStopping) -> Events:
         events.append(StepEnded(step.no, "cancelled", tuple(moves)))
         events.extend(closing(moves, state))
     return events
+
+
+def is_held(step: Step) -> bool:
+    """Whether a process or a child run that is open will end the step. After a pause none may be open though more are to come."""
+    return step.status == "running" or (step.status == "parent" and step.children is not None and step.children.open > 0)
 
 
 def time_out_run(state: RunState, command: TimeOutRun, facts: Facts) -> Events:

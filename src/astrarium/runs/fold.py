@@ -201,13 +201,23 @@ def on_answer(state: RunState, event: AnswerGiven, at: int) -> None:
 def on_spawned(state: RunState, event: ChildrenSpawned, at: int) -> None:
     step = state.steps[event.no]
     shift(state, step, "parent")
-    states = [ChildState() for _ in event.children]
-    first = min(len(states), event.max_active or len(states))
     step.children = Children(
         event.children, event.max_active, event.parallel, event.tolerated, event.marked,
-        event.retry_in_s, event.retry_limit, states, first, first,
+        event.retry_in_s, event.retry_limit, [ChildState() for _ in event.children],
     )  # fmt: skip
-    state.let_go = [(event.no, index) for index in range(first)]
+    state.let_go = []
+    let_go(state, event.no, step.children)
+
+
+def let_go(state: RunState, no: int, children: Children) -> None:
+    """Start children, as many as may be open at once; none while the run pauses or stops."""
+    if state.status != "running":
+        return
+    most = children.max_active or len(children.specs)
+    while children.next < len(children.specs) and children.open < most:
+        state.let_go.append((no, children.next))
+        children.next += 1
+        children.open += 1
 
 
 def on_child_ended(state: RunState, event: ChildEnded, at: int) -> None:
@@ -216,10 +226,8 @@ def on_child_ended(state: RunState, event: ChildEnded, at: int) -> None:
     child = children.states[event.index]
     child.run, child.outcome, child.outputs, child.error = event.run, event.outcome, event.outputs, event.error
     children.open -= 1
-    if children.next < len(children.specs) and state.status != "stopping":
-        state.let_go = [(event.no, children.next)]
-        children.next += 1
-        children.open += 1
+    state.let_go = []
+    let_go(state, event.no, children)
 
 
 def on_step_ended(state: RunState, event: StepEnded, at: int) -> None:
@@ -264,6 +272,10 @@ def on_resumed(state: RunState, event: RunResumed, at: int) -> None:
     state.run_touched = True
     # Jobs that came due meanwhile were let go: ask for all of them again.
     state.fresh.extend(no for no, step in state.steps.items() if step.status in ("offered", "delayed"))
+    state.let_go = []
+    for no, step in state.steps.items():
+        if step.status == "parent" and step.children is not None:
+            let_go(state, no, step.children)
     promote(state)
 
 

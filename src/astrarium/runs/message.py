@@ -1,7 +1,6 @@
 """Orders to a run and what happens in it: the commands and events of the one life.
 
-Events carry everything a fold needs: the moves a router decided, the result a try reported, the times. Times are microseconds UTC.
-"""
+Events carry everything a fold needs: the moves a router decided, the result a try reported, the times. Times are microseconds UTC."""
 
 from __future__ import annotations
 
@@ -61,8 +60,7 @@ class Inherited(msgspec.Struct, frozen=True, omit_defaults=True):
 class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     """Begin a life. `alias` is the id the client knows it by; `chosen` = the client chose it, so it must be free.
     `queue` waits for a place among `queue_limit` (0 = no limit), or `at_once` takes one beyond it; `exclusive` and `max_active`
-    refuse when runs of that name are active. `resolved` is what the run's first job would find, where that was known before: it is
-    recorded as that job's, and used only if the run begins at once."""
+    refuse when runs of that name are active. `resolved`: what its first job would find, for a run that begins at once."""
 
     graph: str
     name: str

@@ -242,7 +242,7 @@ def after_renamed(state: RunState, event: m.RunRenamed, at: int) -> list[Effect]
 
 
 def after_resumed(state: RunState, event: m.RunResumed, at: int) -> list[Effect]:
-    return [*run_timer(state), *prepare_job(state)]
+    return [*run_timer(state), *prepare_job(state), *start_children(state, event, at)]
 
 
 def notices(state: RunState, on: NoticeOn, at: int, no: int = -1) -> list[Effect]:

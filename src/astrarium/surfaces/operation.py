@@ -34,6 +34,9 @@ SCHEMES = {
 _encode = msgspec.json.Encoder().encode
 
 
+Place = Callable[[Request, Caller], Awaitable[Caller]]
+"""The caller as they are in the workspace or environment a request is about. Raises `NotFound` where they are nobody."""
+
 Denied = Callable[[Caller, str, str, str], Awaitable[None]]
 """(caller, capability, operation id, path): records a denial; awaited before the denial is answered."""
 
@@ -63,7 +66,10 @@ class Query(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True):
     """One route. `id` is stable: generated clients name their methods after it. `body` and `answer` are msgspec types
     (None = no body); `needs` is the capability the caller must have (empty = open to everybody); `failures` are the
-    statuses of refusals a client should expect beside the usual ones. A GET that `changes` something is not carried out for a HEAD."""
+    statuses of refusals a client should expect beside the usual ones. A GET that `changes` something is not carried out for a HEAD.
+    `media` is the type of an answer that is no JSON.
+    `place` says who the caller is where the path leads, for capabilities that depend on it; `denial` is what is told to one who lacks
+    the capability, where clients know words for it."""
 
     method: str
     path: str
@@ -78,6 +84,9 @@ class Operation(msgspec.Struct, frozen=True):
     needs: str = ""
     failures: tuple[int, ...] = ()
     changes: bool = False
+    media: str = ""
+    place: Place | None = None
+    denial: str = ""
 
 
 def mount(app: FastAPI, prefix: str, operations: Iterable[Operation]) -> None:
@@ -100,7 +109,9 @@ def _by_method(methods: Mapping[str, Operation]) -> Endpoint:
         if not operation.needs:
             return await operation.act(request)
         caller = await caller_of(request)
-        await admit(request, caller, operation.needs, operation.id)
+        if operation.place is not None:
+            caller = request.state.caller = await operation.place(request, caller)
+        await admit(request, caller, operation.needs, operation.id, operation.denial)
         answered = await operation.act(request)
         gate = gate_of(request)
         if gate is not None and operation.needs in gate.recorded and has_changed(request, answered):
@@ -120,7 +131,7 @@ def gate_of(request: Request) -> Gate | None:
     return gate
 
 
-async def admit(request: Request, caller: Caller, capability: str, operation: str) -> None:
+async def admit(request: Request, caller: Caller, capability: str, operation: str, denial: str = "") -> None:
     """Let a caller pass who has the capability, where no setting takes it from everybody. Else the denial is recorded and `Forbidden`
     raised. An application without a gate (`app.state.gate`) withholds nothing and records nothing."""
     gate = gate_of(request)
@@ -131,6 +142,8 @@ async def admit(request: Request, caller: Caller, capability: str, operation: st
         await gate.denied(caller, capability, operation, request.url.path)
     if setting:
         raise Forbidden(f"this server does not allow it: the setting {setting} is off")
+    if denial:
+        raise Forbidden(denial)
     told = f"{caller.shown} (role {caller.role or 'none'}) may not do this: it needs the capability {capability}"
     raise Forbidden(told, hint="ask an admin for a role that has it")
 
@@ -186,6 +199,8 @@ def _describe(operation: Operation, tag: str, known: Mapping[int, Any], error: A
     content: dict[str, Any] = {"description": "Done"}
     if operation.answer is not None:
         content["content"] = {JSON: {"schema": known[id(operation.answer)]}}
+    elif operation.media:
+        content["content"] = {operation.media: {"schema": {"type": "string"}}}
     refusal = {"description": "Refused", "content": {JSON: {"schema": error}}}
     responses: dict[str, Any] = {str(operation.status): content}
     responses |= {str(status): refusal for status in operation.failures}

@@ -54,9 +54,7 @@ class Account:
 class Limits:
     """The counters of one server. They are shown under the path prefixes `shown`, and everywhere when the server refuses."""
 
-    def __init__(
-        self, tier: Tier, *, refuse: bool, shown: Iterable[str] = (), now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, tier: Tier, *, refuse: bool, shown: Iterable[str] = (), now: Callable[[], float] = time.time) -> None:
         self.tier = tier
         self.refuse = refuse
         self._shown = tuple(shown)
@@ -120,9 +118,7 @@ class Limits:
             wait_s = (1 - account.tokens) * tier.window_s / tier.requests
             told = f"more than {tier.burst:,} requests at once"
         retry_after_s = max(1, math.ceil(wait_s))
-        return TooOften(
-            told, retry_after_s=retry_after_s, hint=f"try again in {retry_after_s} s", details={"limit": short}
-        )
+        return TooOften(told, retry_after_s=retry_after_s, hint=f"try again in {retry_after_s} s", details={"limit": short})
 
     # -- several servers ------------------------------------------------------------------------------------------------
 

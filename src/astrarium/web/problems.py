@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import AstrariumError, Invalid, Problem, TooOften, Unauthenticated
+from ..errors import AstrariumError, Invalid, Problem, TooOften, TooSlow, Unauthenticated
 
 log = logging.getLogger("astrarium.web")
 
@@ -97,10 +97,7 @@ def fault_of(error: Exception) -> Fault:
     """Translate any exception a request can end with."""
     if isinstance(error, AstrariumError) and error.status < 500:
         problems = error.problems if isinstance(error, Invalid) else ()
-        headers = {"www-authenticate": error.challenge} if isinstance(error, Unauthenticated) else {}
-        if isinstance(error, TooOften):
-            headers = {"retry-after": str(error.retry_after_s)}
-        return Fault(error.status, error.code, error.message, error.hint, problems, error.details, headers=headers)
+        return Fault(error.status, error.code, error.message, error.hint, problems, error.details, headers=_headers_of(error))
     if isinstance(error, AstrariumError) and error.status != 500:
         return Fault(error.status, error.code, error.message, error.hint, details=error.details)
     if isinstance(error, HTTPException):
@@ -113,6 +110,14 @@ def fault_of(error: Exception) -> Fault:
     error_id = uuid.uuid4().hex
     told = f"an internal error happened; the server keeps it under {error_id}"
     return Fault(500, "internal_error", told, error_id=error_id)
+
+
+def _headers_of(error: AstrariumError) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {"www-authenticate": error.challenge}
+    if isinstance(error, TooOften):
+        return {"retry-after": str(error.retry_after_s)}
+    return {"connection": "close"} if isinstance(error, TooSlow) else {}
 
 
 def _place(error: Exception) -> str:
@@ -183,7 +188,7 @@ class Problems:
                 log.error("%s %s failed, request %s, error_id %s: %s; the audit log has it", *told, type(error).__name__)
                 return
             except Exception as other:
-                log.error("the audit log could not take error_id %s: %s", fault.error_id, other)
+                log.error("the audit log could not take error_id %s: %r", fault.error_id, other)
         log.error("%s %s failed, request %s, error_id %s", *told, exc_info=error)
 
 

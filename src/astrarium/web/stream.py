@@ -19,6 +19,7 @@ from ..errors import Invalid, Problem, Unavailable
 
 log = logging.getLogger("astrarium.web")
 
+MEDIA = "text/event-stream"
 HEARTBEAT_S = 15.0
 """A comment is sent after so long without a frame, so that proxies and clients see that the stream lives."""
 SLOW_S = 30.0
@@ -27,7 +28,7 @@ MOST_STREAMS = 10_000
 RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b":\n\n"
 HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", f"{MEDIA}; charset=utf-8".encode()),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from astrarium.errors import Invalid, Refused
 from astrarium.runs.message import AnswerAsk, MarkStep, PauseRun, ReopenRun, ResumeRun, StopRun
-from tests.specs.dags.desk import Desk, open_desk
+from tests.specs.dags.desk import SCOPE, Desk, open_desk
 
 
 def alive(pid: int) -> bool:
@@ -142,6 +142,50 @@ steps:
     assert (desk.folder / "ran").read_text() == "second\n"
     with pytest.raises(Refused):
         await desk.order(run, ResumeRun())
+
+
+PARALLEL = """
+steps:
+  - {name: kids, call: kid, parallel: {items: [a, b, c], maxConcurrent: 1}, params: "N=${ITEM}"}
+---
+name: kid
+params: N=x
+steps:
+  - {name: it, command: 'echo $N >> began; while ! test -f go; do sleep 0.02; done'}
+"""
+
+
+async def paused_between_children(desk: Desk) -> str:
+    """A run whose first child has ended while it was paused."""
+    run = await desk.start(PARALLEL)
+    await desk.file("began")
+    await desk.order(run, PauseRun())
+    await desk.status(run, "paused")
+    (desk.folder / "go").touch()
+
+    async def ended() -> bool:
+        state = await desk.engine.state(f"run:{run}", SCOPE)
+        return state is not None and state.steps[0].children.states[0].outcome == "succeeded"
+
+    await desk.until(ended)
+    return run
+
+
+async def test_a_paused_run_lets_no_further_child_go(desk: Desk) -> None:
+    run = await paused_between_children(desk)
+    state = await desk.engine.state(f"run:{run}", SCOPE)
+    assert state is not None and (state.steps[0].children.open, state.steps[0].children.next) == (0, 1)
+    assert (desk.folder / "began").read_text() == "a\n"
+    await desk.order(run, ResumeRun())
+    assert (await desk.ended(run)).outcome == "succeeded"
+    assert (desk.folder / "began").read_text() == "a\nb\nc\n"
+
+
+async def test_a_run_paused_between_its_children_can_be_stopped(desk: Desk) -> None:
+    run = await paused_between_children(desk)
+    await desk.order(run, StopRun())
+    assert (await desk.ended(run)).outcome == "cancelled"
+    assert (desk.folder / "began").read_text() == "a\n"
 
 
 async def test_a_paused_run_can_be_stopped(desk: Desk) -> None:

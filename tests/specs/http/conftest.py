@@ -101,10 +101,10 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
+                self.process.wait(1.0)
+            except subprocess.TimeoutExpired:  # runs a test left: a second signal ends them at once
+                self.process.send_signal(signal.SIGTERM)
                 self.process.wait(DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.errors.close()

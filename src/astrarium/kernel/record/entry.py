@@ -228,8 +228,9 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-async def _select(store: Store, where: str, *args: Any) -> list[Entry]:
-    rows = await store.read(f"SELECT {_COLUMNS} FROM entries WHERE {where} AND dropped_at = 0", args)
+async def _select(store: Store, where: str, *args: Any, dropped: bool = False) -> list[Entry]:
+    live = "" if dropped else " AND dropped_at = 0"
+    rows = await store.read(f"SELECT {_COLUMNS} FROM entries WHERE {where}{live}", args)
     return [_entry(row) for row in rows]
 
 
@@ -250,9 +251,10 @@ async def find_handle(store: Store, kind: str, handle: str) -> list[Entry]:
     return await _select(store, "kind = ? AND handle = ?", kind, handle)
 
 
-async def list_entries(store: Store, workspace: str, kind: str) -> list[Entry]:
-    """All entries of a kind, by name."""
-    return sorted(await _select(store, "workspace = ? AND kind = ?", workspace, kind), key=lambda entry: (entry.name, entry.id))
+async def list_entries(store: Store, workspace: str, kind: str, *, dropped: bool = False) -> list[Entry]:
+    """All entries of a kind, by name; those that were dropped too, when asked for."""
+    found = await _select(store, "workspace = ? AND kind = ?", workspace, kind, dropped=dropped)
+    return sorted(found, key=lambda entry: (entry.name, entry.id))
 
 
 # -- changing ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import msgspec
 from ...errors import Forbidden, Invalid, NotFound, Problem, Unauthenticated
 from ...kernel.engine import Engine
 from ...kernel.record.entry import DropEntry, Entry, PutEntry, drop_entry, list_entries, put_entry, read_entry
+from ...kernel.types import Actor, Scope
 from ...spec.ids import uuid7
 from ...web.caller import Caller
 from .password import Passwords, check_password
@@ -32,13 +33,16 @@ class UserBody(msgspec.Struct, frozen=True):
 
 
 class KeyBody(msgspec.Struct, frozen=True):
-    """`expires_at` in microseconds UTC, 0 = never."""
+    """`expires_at` in microseconds UTC, 0 = never. `label` is the name of a key whose entry has none: names of keys that were made in
+    an environment need not be unique. `mark` are the eight characters after `sk_`."""
 
     role: str
     environment: str
     prefix: str
     description: str = ""
     expires_at: int = 0
+    label: str = ""
+    mark: str = ""
 
 
 def user_body(entry: Entry) -> UserBody:
@@ -47,6 +51,11 @@ def user_body(entry: Entry) -> UserBody:
 
 def key_body(entry: Entry) -> KeyBody:
     return msgspec.convert(entry.body, KeyBody)
+
+
+def key_name(entry: Entry) -> str:
+    """What people call a key."""
+    return entry.name or key_body(entry).label
 
 
 def check_label(text: str, path: str, most: int, *, least: int = 1) -> str:
@@ -141,12 +150,18 @@ class Keys:
         if expires_at and expires_at <= self._engine.clock.now():
             raise Invalid("expiresAt lies in the past", [Problem("must lie in the future", path="expiresAt")])
         scope = caller.scope
-        text = new_key(scope.workspace, scope.environment)
-        body = KeyBody(check_role(role), scope.environment, text[:SHOWN], description, expires_at)
-        by = str(caller.actor)
-        order = PutEntry(name, msgspec.to_builtins(body), by, text[:HANDLE], self._ring.seal(text), expect=0)
+        order, text = self.draft(scope, caller.actor, name, role, description, expires_at)
         entry = await put_entry(self._engine, scope, caller.actor, KEY, uuid7(), order, "key.created", name=name, role=role)
         return entry, text
+
+    def draft(
+        self, scope: Scope, actor: Actor, name: str, role: str, description: str = "", expires_at: int = 0, label: str = ""
+    ) -> tuple[PutEntry, str]:
+        """The order that makes a key in the scope's environment, and the key's text. Raises `Invalid`."""
+        text = new_key(scope.workspace, scope.environment)
+        body = KeyBody(check_role(role), scope.environment, text[:SHOWN], description, expires_at, label, text[3 : 3 + SHOWN])
+        made = PutEntry(name, msgspec.to_builtins(body), str(actor), text[:HANDLE], self._ring.seal(text), expect=0)
+        return made, text
 
     async def change(self, caller: Caller, id_: str, name: str | None, description: str | None, role: str | None) -> Entry:
         """Raises `Invalid`, `NotFound`, `Refused` (`already_exists`), `Conflict`."""
@@ -167,7 +182,7 @@ class Keys:
         """Revoke a key. Raises `NotFound`."""
         entry = await self.get(caller, id_)
         order = DropEntry(str(caller.actor), entry.version)
-        await drop_entry(self._engine, caller.scope, caller.actor, KEY, id_, order, "key.revoked", name=entry.name)
+        await drop_entry(self._engine, caller.scope, caller.actor, KEY, id_, order, "key.revoked", name=key_name(entry))
 
 
 def _found(entry: Entry | None, kind: str, id_: str) -> Entry:

@@ -33,9 +33,9 @@ from ...kernel.record.entry import (
 )
 from ...kernel.types import Actor, Command, Receipt, Scope
 from ...web.caller import LOCAL_OWNER, PERSONAL, Caller
-from .catalog import HANDLE, KEY, USER, key_body, user_body
+from .catalog import HANDLE, KEY, USER, key_body, key_name, user_body
 from .password import Lockout, Passwords
-from .role import ADMIN, capabilities_of
+from .role import ADMIN, capabilities_in, capabilities_of
 from .token import KeyRing, Session
 
 LOG = logging.getLogger("astrarium.tenancy")
@@ -104,8 +104,14 @@ class Challenge:
             hint="send an API key or a token as `Authorization: Bearer …`; POST /api/v2/auth/login gives a token for a password",
         )  # fmt: skip
 
-    def invalid(self, why: str = "it is not known here, or not any more") -> Unauthenticated:
-        return Unauthenticated(f"the credential is not valid: {why}", code="auth.token_invalid", challenge=self._schemes)
+    def invalid(
+        self, why: str = "it is not known here, or not any more", *, credential: str = "token", expired: bool = False
+    ) -> Unauthenticated:
+        """`credential`: `key` or `token`; what it is and whether it was valid once are told in `details`, for clients act on it."""
+        return Unauthenticated(
+            f"the credential is not valid: {why}", code="auth.token_invalid", challenge=self._schemes,
+            details={"credential": credential, "expired": expired},
+        )  # fmt: skip
 
 
 class Identity:
@@ -174,17 +180,17 @@ class Identity:
         for known in await self._keys.get(text[:HANDLE]) or ():
             if self._ring.opens(known.verifier, text):
                 if known.expires_at and known.expires_at <= now:
-                    raise self._challenge.invalid("the key has expired")
+                    raise self._challenge.invalid("the key has expired", credential="key", expired=True)
                 self.note_use(KEY, known.id, known.used_at, known.caller.scope, now)
                 return known.caller
-        raise self._challenge.invalid()
+        raise self._challenge.invalid(credential="key")
 
     async def _look_up_keys(self, handle: str) -> tuple[KnownKey, ...] | None:
         made = []
         for entry in await find_handle(self._engine.store, KEY, handle):
             body = key_body(entry)
             scope = Scope(entry.workspace, body.environment)
-            caller = Caller(Actor(KEY, entry.id), scope, body.role, capabilities_of(body.role), entry.name)
+            caller = Caller(Actor(KEY, entry.id), scope, body.role, capabilities_in(entry.workspace, body.role), key_name(entry))
             made.append(KnownKey(entry.id, entry.verifier, body.expires_at, entry.used_at, caller))
         return tuple(made) or None
 
@@ -199,7 +205,7 @@ class Identity:
             self._sessions[token] = session
         if session.until <= self._engine.clock.now():
             self._sessions.pop(token, None)
-            raise self._challenge.invalid("the session has ended; sign in again")
+            raise self._challenge.invalid("the session has ended; sign in again", expired=True)
         user = await self._users.get(f"{session.workspace}/{session.user}")
         if user is None or user.turn != session.turn:
             raise self._challenge.invalid("the session was ended; sign in again")

@@ -16,6 +16,9 @@ from .identity import Identity
 from .password import Passwords
 from .role import ADMIN
 from .token import KeyRing, open_ring
+from .workspace.directory import Directory
+from .workspace.environment import Environments
+from .workspace.member import Invites, Members
 
 log = logging.getLogger("astrarium.tenancy")
 KEYS_FOLDER = "keys"
@@ -31,12 +34,17 @@ class Tenancy:
         self.users = Users(engine, self._passwords)
         self.keys = Keys(engine, ring)
         self.identity = Identity(engine, settings, ring, self._passwords, local_token, registry)
+        self.directory = Directory(engine, settings)
+        self.members = Members(self.directory)
+        self.invites = Invites(self.directory, self.members)
+        self.environments = Environments(self.directory, self.keys)
 
     @classmethod
     async def open(cls, settings: Settings, engine: Engine, registry: Registry, local_token: str = "") -> Tenancy:
         """Raises `Invalid` and `Unavailable` when the server's own keys cannot be used."""
         ring = await asyncio.to_thread(open_ring, settings.data_dir / KEYS_FOLDER, settings.master_key)
         tenancy = cls(engine, settings, ring, registry, local_token)
+        await tenancy.directory.make_personal()
         if settings.auth == "builtin":
             await tenancy._first_admin(settings)
         return tenancy

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ FILE = "master.key"
 LEAST_LENGTH = 32
 ALGORITHM = "HS256"
 AUDIENCE = "astrarium"
+_HEX = re.compile(r"[0-9a-f]{8}-")
 KEY_SECRET = 24
 """Random bytes of a key: 32 characters."""
 
@@ -158,7 +160,9 @@ def _write(path: Path, lines: list[str], *, fresh: bool) -> None:
 
 def new_key(workspace: str, environment: str) -> str:
     """A fresh API key: `sk_`, six hex digits that tell the environment, 32 random characters."""
-    mark = hashlib.sha256(f"{workspace}/{environment}".encode()).hexdigest()[:6]
+    mark = environment[:6]
+    if not _HEX.match(environment):  # an environment that has a name and no UUID, as the one of the machine's owner
+        mark = hashlib.sha256(f"{workspace}/{environment}".encode()).hexdigest()[:6]
     return f"sk_{mark}_{secrets.token_urlsafe(KEY_SECRET)}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ....web.stream import EventStream, Pieces, Streams, cursor_of, parse_flag
+from ....web.stream import MEDIA, EventStream, Pieces, Streams, cursor_of, parse_flag
 from ...operation import Query
 from ..views.live import Wanted, parse_position
 from ..views.log import parse_stream
@@ -78,17 +78,17 @@ async def get_step_text(request: Request) -> Response:
 OPERATIONS = (
     row("GET", "/events", "streamEvents", "Follow what happens to all runs (Server-Sent Events)", get_events,
         query=(AFTER, Query("name", "Only runs of this DAG."), Query("dagRunId", "Only this run and its sub-runs."), TYPE),
-        needs="runs:read", failures=(400,)),
+        needs="runs:read", media=MEDIA, failures=(400,)),
     row("GET", RUN + "/events", "streamDAGRunEvents", "Follow what happens to a run and its steps (Server-Sent Events)",
-        get_run_events, query=(AFTER, TYPE, FOLLOW), needs="runs:read", failures=(400, 404, 410)),
+        get_run_events, query=(AFTER, TYPE, FOLLOW), needs="runs:read", media=MEDIA, failures=(400, 404, 410)),
     row("GET", RUN + "/log/stream", "streamDAGRunLog", "Follow the run's own log (Server-Sent Events)", get_run_text,
-        query=(AFTER,), needs="runs:read", failures=(400, 404, 410)),
+        query=(AFTER,), needs="runs:read", media=MEDIA, failures=(400, 404, 410)),
     row("GET", STEP + "/log/stream", "streamDAGRunStepLog", "Follow the output of a step (Server-Sent Events)", get_step_text,
-        query=(AFTER, STREAM), needs="runs:read", failures=(400, 404)),
+        query=(AFTER, STREAM), needs="runs:read", media=MEDIA, failures=(400, 404)),
     row("GET", SUB + "/events", "streamSubDAGRunEvents", "Follow what happens to a sub-run (Server-Sent Events)",
-        get_run_events, query=(AFTER, TYPE, FOLLOW), needs="runs:read", failures=(400, 404, 410)),
+        get_run_events, query=(AFTER, TYPE, FOLLOW), needs="runs:read", media=MEDIA, failures=(400, 404, 410)),
     row("GET", SUB + "/log/stream", "streamSubDAGRunLog", "Follow a sub-run's own log (Server-Sent Events)", get_run_text,
-        query=(AFTER,), needs="runs:read", failures=(400, 404, 410)),
+        query=(AFTER,), needs="runs:read", media=MEDIA, failures=(400, 404, 410)),
     row("GET", SUB_STEP + "/log/stream", "streamSubDAGRunStepLog", "Follow the output of a sub-run's step (Server-Sent Events)",
-        get_step_text, query=(AFTER, STREAM), needs="runs:read", failures=(400, 404)),
+        get_step_text, query=(AFTER, STREAM), needs="runs:read", media=MEDIA, failures=(400, 404)),
 )  # fmt: skip

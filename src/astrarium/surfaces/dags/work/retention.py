@@ -246,15 +246,14 @@ class Retention:
 
     async def sweep(self, scope: Scope) -> int:
         """Remove what is old, of every DAG; how many runs went."""
-        removed = 0
+        engine, removed = await self.engine(), 0
         for name in await self.names(scope.workspace, SURFACE):
             try:
                 keep = await self.keep(scope.workspace, name)
                 removed += (await self.clean(scope, name, keep)).runs
             except NotFound:
                 continue  # only runs below others have this name
-        engine, days = await self.engine(), self._settings.keep_days
-        await prune_past(engine, scope, ENDLESS, engine.clock.now() - (days if days > 0 else PAST_DAYS) * DAY_US)
+        await prune_past(engine, scope, ENDLESS, engine.clock.now() - (max(0, self._settings.keep_days) or PAST_DAYS) * DAY_US)
         return removed + await self._sweep_deliveries(scope)
 
     async def _sweep_deliveries(self, scope: Scope) -> int:

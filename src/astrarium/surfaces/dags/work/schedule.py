@@ -18,7 +18,6 @@ from ....kernel.types import Actor, Command, Job, Scope
 from ....runs.birth import active_slot
 from ....runs.message import RunEnded, StartRun, StopRun
 from ....runs.ports import Step
-from ....runs.work.prepare import prepared_start
 from ....runs.work.workshop import check_graph
 from ....spec.dag import DagFile
 from ....spec.ids import uuid7
@@ -248,7 +247,7 @@ class Clockwork:
         decision = m.DecideSlot(slot, act, version, found, late, run, params, rerun_of)
         orders: list[Command] = [Command(job.stream, decision, scope, actor, job=job.id)]
         if run:
-            start = await self._start(entry, run, act, slot, params, rerun_of, verdict.queued)
+            start = self._start(entry, run, act, slot, params, rerun_of, verdict.queued)
             orders.append(Command(f"run:{run}", start, scope, actor))
         elif verdict.does != "skip":
             orders += [Command(f"run:{one}", StopRun(reason="scheduled"), scope, actor) for one in found.running]
@@ -293,15 +292,14 @@ class Clockwork:
             rows = await engine.store.read(NEWEST, (scope.workspace, SURFACE, dag))
         return (rows[0][1], rows[0][0]) if rows else ("", "")
 
-    async def _start(self, entry: Entry, run: str, act: str, slot: int, params: str, rerun_of: str, queued: bool) -> StartRun:
+    def _start(self, entry: Entry, run: str, act: str, slot: int, params: str, rerun_of: str, queued: bool) -> StartRun:
         """A start that waits for nothing counts in the DAG's queue all the same, like one by hand."""
         assert entry.dag is not None
         queue, limit, never_waits = queue_of(entry.dag, self.queues)
-        start = StartRun(
+        return StartRun(
             entry.graph, entry.dag.name, SURFACE, run, params, "schedule", queue=queue, queue_limit=limit,
             at_once=never_waits or not queued, rerun_of=rerun_of, labels={SLOT_LABEL: shown(slot), ACT_LABEL: act},
         )  # fmt: skip
-        return await prepared_start(start, entry.dag.graph)
 
     # -- what an act puts off -----------------------------------------------------------------------------------------
 

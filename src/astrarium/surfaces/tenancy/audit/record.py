@@ -186,11 +186,14 @@ def check_lines(lines: Iterable[bytes], after: int = 0, noted: Head | None = Non
 
 def _of_line(line: bytes, place: int) -> tuple[AuditRecord, int]:
     """The record of a line and its time. What would be written differently was not written by us."""
+    told = "it was altered: it is not written as an export writes it"
     try:
         record = msgspec.json.decode(line, type=AuditRecord)
-        if as_line(record) == line.rstrip(b"\n") + b"\n":
-            return record, parse_moment(record.at, "at")
-        told = "it was altered: it is not written as an export writes it"
+        at = parse_moment(record.at, "at")
+        if as_line(record) == line.rstrip(b"\n") + b"\n" and shown_at(at) == record.at:
+            return record, at
+    except Invalid as error:
+        told = error.message
     except (msgspec.MsgspecError, RecursionError) as error:
         told = f"it is no record of an audit log: {error}"
     raise Invalid(f"line {place}: {told}")

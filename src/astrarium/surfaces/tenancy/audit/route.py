@@ -21,7 +21,7 @@ NEEDS = "audit:read"
 LINES = "application/x-ndjson"
 
 
-class Error(msgspec.Struct):
+class AuditError(msgspec.Struct):
     """How errors look here."""
 
     detail: str
@@ -70,7 +70,7 @@ OPERATIONS = (
             Query("before", "Only records with lower numbers: the `next` of the page before.", "integer"),
             Query("limit", "Most records, 50 by default.", "integer"),
         )),
-    Operation("GET", "/audit/export", "exportAudit", "All records as JSON lines, oldest first", export_audit, needs=NEEDS,
+    Operation("GET", "/audit/export", "exportAudit", "All records as JSON lines, oldest first", export_audit, needs=NEEDS, media=LINES,
         failures=(400, 401, 403), query=(Query("after", "Only records with higher numbers.", "integer"),)),
 )  # fmt: skip
 
@@ -82,4 +82,4 @@ def mount(app: FastAPI) -> None:
 
 def describe(document: dict[str, Any]) -> None:
     """Add the audit log to an OpenAPI document."""
-    operation.describe(document, PREFIX, "tenancy", OPERATIONS, Error)
+    operation.describe(document, PREFIX, "tenancy", OPERATIONS, AuditError)

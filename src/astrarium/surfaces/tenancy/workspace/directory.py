@@ -6,8 +6,9 @@ there. Whose a workspace is not does not learn that it exists: both are `Workspa
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ from ....kernel.types import Command, Scope
 from ....spec.ids import uuid7
 from ....web.caller import EVERYTHING, LOCAL_OWNER, PERSONAL, Caller
 from ..catalog import KEY, check_label
-from ..role import OWNER, capabilities_of
+from ..role import OWNER, capabilities_in
 from .body import (
     DIRECTORY,
     ENVIRONMENT,
@@ -53,6 +54,8 @@ from .body import (
 log = logging.getLogger("astrarium.tenancy")
 TRIES = 20
 """How often a change is planned anew because another one came first."""
+FIRST_ROOT = ("default", "~/.astrarium/local-target-roots/default")
+"""Name and place of the personal workspace's target root."""
 PARTS = (MEMBER, INVITE, ENVIRONMENT, KEY, ROOT)
 """Kinds of entries a workspace consists of."""
 
@@ -84,9 +87,15 @@ def drop(caller: Caller, entry: Entry) -> Command:
     return Command(entry_stream(entry.kind, entry.id), order, Scope(entry.workspace, ""), caller.actor)
 
 
-def taken(error: Refused, kind: str, name: str) -> bool:
-    """Whether a refusal is about this name."""
-    return error.code == "already_exists" and f"a {kind} named {name!r}" in error.message
+@contextlib.contextmanager
+def in_words(taken: str) -> Iterator[None]:
+    """A refusal because a name is taken, in the words clients know."""
+    try:
+        yield
+    except Refused as error:
+        if error.code == "already_exists":
+            raise Refused(taken, code="already_exists") from error
+        raise
 
 
 class Directory:
@@ -109,7 +118,7 @@ class Directory:
         if home and caller.capabilities is EVERYTHING:
             return caller
         scope = caller.scope if home else Scope(workspace, "")
-        return Caller(caller.actor, scope, role, capabilities_of(role), caller.name)
+        return Caller(caller.actor, scope, role, capabilities_in(workspace, role), caller.name)
 
     async def mine(self, caller: Caller) -> list[tuple[Entry, str]]:
         """The caller's workspaces, each with their role there, the oldest first."""
@@ -184,21 +193,16 @@ class Directory:
             root = RootBody(environment, new.root_label, new.root_uri)
             commands.append(put(scope, caller, ROOT, uuid7(), root_name(environment, new.root_label), root))
         commands.append(act(scope, caller.actor, "workspace.created", f"{WORKSPACE}:{id_}", slug=new.slug))
-        try:
+        with in_words("Workspace slug already exists"):
             await self.engine.submit_all(commands)
-        except Refused as error:
-            if taken(error, WORKSPACE, new.slug):
-                raise Refused("Workspace slug already exists", code="already_exists") from error
-            raise
 
     async def make_personal(self) -> None:
         """What `PERSONAL` means, as entries: made at the first start, and left alone ever after."""
         if await self._read(PERSONAL.workspace) is not None:
             return
         new = NewWorkspace(
-            "Personal", PERSONAL.workspace, "The workspace of this server's owner", "Local", PERSONAL.environment, "default",
-            str(self.settings.data_dir.absolute() / "target-roots" / "default"),
-        )  # fmt: skip
+            "Personal", PERSONAL.workspace, "The workspace of this server's owner", "Local", PERSONAL.environment, *FIRST_ROOT
+        )
         body = WorkspaceBody(new.title, new.description, personal=True)
         try:
             await self._make(LOCAL_OWNER, PERSONAL.workspace, PERSONAL.environment, new, body)

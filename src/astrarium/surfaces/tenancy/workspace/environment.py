@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -28,9 +27,10 @@ from .body import (
     root_body,
     root_name,
 )
-from .directory import Directory, drop, put, taken
+from .directory import Directory, drop, in_words, put
 
 ACTIVE = "SELECT 1 FROM runs WHERE workspace = ? AND environment = ? AND status <> 'ended' LIMIT 1"
+ROOT_TAKEN = "Target root with name '{}' already exists"
 KEY_ROLE = workspace_role("member")
 """What a key of an environment may do: what a member may."""
 
@@ -74,8 +74,8 @@ class Environments:
     async def enter(self, caller: Caller, id_: str) -> Caller:
         """The caller as they are in an environment of any workspace of theirs. Raises `NotFound`, in the same words and by the same
         queries whether it is another's or there is none."""
+        theirs = {workspace.id for workspace, _ in await self._directory.mine(caller)}
         for entry in await find_handle(self._engine.store, ENVIRONMENT, id_):
-            theirs = {workspace.id for workspace, _ in await self._directory.mine(caller)}
             if entry.workspace in theirs:
                 entered = await self._directory.enter(caller, entry.workspace)
                 return msgspec.structs.replace(entered, scope=Scope(entry.workspace, id_))
@@ -98,12 +98,8 @@ class Environments:
                 act(caller.scope, caller.actor, "environment.created", f"{ENVIRONMENT}:{id_}", slug=slug),
             ]
 
-        try:
+        with in_words("Environment slug already exists in this workspace"):
             await self._directory.arrange(caller, plan)
-        except Refused as error:
-            if taken(error, ENVIRONMENT, slug):
-                raise Refused("Environment slug already exists in this workspace", code="already_exists") from error
-            raise
         return await self.get(caller.scope.workspace, id_)
 
     async def change(self, caller: Caller, id_: str, title: str | None, description: str | None) -> Entry:
@@ -200,7 +196,7 @@ class Environments:
                 act(caller.scope, caller.actor, "target_root.created", f"{ROOT}:{id_}", name=label),
             ]
 
-        with _named(environment, label):
+        with in_words(ROOT_TAKEN.format(label)):
             await self._directory.arrange(caller, plan)
         return await self.root(caller.scope.workspace, environment, id_)
 
@@ -214,7 +210,7 @@ class Environments:
             put(caller.scope, caller, ROOT, id_, name, body, expect=entry.version),
             act(caller.scope, caller.actor, "target_root.changed", f"{ROOT}:{id_}", name=body.label),
         )
-        with _named(environment, body.label):
+        with in_words(ROOT_TAKEN.format(body.label)):
             await self._engine.submit_all(commands)
         return await self.root(caller.scope.workspace, environment, id_)
 
@@ -227,14 +223,3 @@ class Environments:
 
 def _root(environment: str, label: str, uri_prefix: str) -> RootBody:
     return RootBody(environment, check_label(label, "name", TITLE_MAX), check_label(uri_prefix, "uri_prefix", URI_MAX))
-
-
-@contextlib.contextmanager
-def _named(environment: str, label: str) -> Iterator[None]:
-    """A name that is taken, in the words clients know."""
-    try:
-        yield
-    except Refused as error:
-        if taken(error, ROOT, root_name(environment, label)):
-            raise Refused(f"Target root with name '{label}' already exists", code="already_exists") from error
-        raise

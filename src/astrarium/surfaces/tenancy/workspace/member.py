@@ -13,7 +13,7 @@ from ....web.caller import PERSONAL, Caller
 from ..catalog import USER, user_body
 from ..role import OWNER, shown_role, workspace_role
 from .body import INVITE, MEMBER, InviteBody, MemberBody, check_email, invite_body, parse_actor, workspace_body
-from .directory import Directory, drop, put, taken
+from .directory import Directory, drop, in_words, put
 from .person import Person, known_person, people, person_of
 
 OWN = "workspaces:own"
@@ -129,18 +129,14 @@ class Invites:
             if given == OWNER and not caller.may(OWN):
                 raise Forbidden("Only owners can modify owner roles")
             if any(member.person.email.lower() == key for member in await self._members.all(caller.scope.workspace)):
-                raise Refused("User is already a member", code="already_exists")
+                raise Refused("User is already a member", code="is_member")
             return [
                 put(caller.scope, caller, INVITE, id_, key, InviteBody(email, given, inviting.email), handle=key),
                 act(caller.scope, caller.actor, "invite.created", f"{INVITE}:{id_}", email=email, role=given),
             ]
 
-        try:
+        with in_words("Invite already pending for this email"):
             await self._directory.arrange(caller, plan)
-        except Refused as error:
-            if taken(error, INVITE, key):
-                raise Refused("Invite already pending for this email", code="already_exists") from error
-            raise
         return await self._get(caller.scope.workspace, id_)
 
     async def _get(self, workspace: str, id_: str) -> Entry:
@@ -179,12 +175,8 @@ class Invites:
             put(scope, caller, MEMBER, member, actor, MemberBody(role), handle=actor),
             act(scope, caller.actor, "invite.accepted", f"{INVITE}:{id_}", member=member, role=role),
         )
-        try:
+        with in_words("User is already a member"):
             await self._engine.submit_all(commands)
-        except Refused as error:
-            if taken(error, MEMBER, actor):
-                raise Refused("User is already a member", code="already_exists") from error
-            raise
         return workspace
 
     async def decline(self, caller: Caller, id_: str) -> None:

@@ -12,7 +12,7 @@ from .....errors import Invalid, Problem
 from .....kernel.record.entry import Entry
 from .....web.caller import Caller, caller_of
 from ....operation import Endpoint, Operation, answer, read_body
-from ....tenancy.catalog import USER, key_body
+from ....tenancy.catalog import USER, key_body, key_name
 from ....tenancy.room import Tenancy
 from ... import wire
 from ...views.run import shown_time
@@ -57,7 +57,7 @@ def shown_user(entry: Entry) -> wire.access.User:
 def shown_key(entry: Entry, tenancy: Tenancy) -> wire.access.Key:
     body, used = key_body(entry), tenancy.identity.used_at(entry)
     return wire.access.Key(
-        entry.id, entry.name, body.role, body.prefix, moment(entry.created_at), moment(entry.updated_at),
+        entry.id, key_name(entry), body.role, body.prefix, moment(entry.created_at), moment(entry.updated_at),
         entry.created_by.partition(":")[2], description=body.description, last_used_at=moment(used) if used else "",
         expires_at=moment(body.expires_at) if body.expires_at else "",
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Routes of workspaces: each file a noun, all in `table`."""
