@@ -120,9 +120,7 @@ class ChainCheck:
         self.number = number
         self.hash = hash
 
-    def flaw(
-        self, number: Any, at: Any, actor: str, what: str, subject: str, detail: Any, previous: str, digest: str
-    ) -> str:
+    def flaw(self, number: Any, at: Any, actor: str, what: str, subject: str, detail: Any, previous: str, digest: str) -> str:
         """Why the next record (`detail` decoded) does not fit, empty when it does. After a flaw the check stays where it is."""
         if number != self.number + 1:
             return f"record {self.number + 1} is missing: record {number} stands in its place"

@@ -182,9 +182,7 @@ class Addressed:
     loopback port. Refused: names that are neither loopback nor ours (DNS rebinding) and foreign origins (cross-site posts). With
     `any_name` every name is ours, since a stranger's page has no credential; only origins other than the name called are foreign."""
 
-    def __init__(
-        self, app: ASGIApp, hosts: Collection[str], any_name: bool = False, origins: Collection[str] = ()
-    ) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], any_name: bool = False, origins: Collection[str] = ()) -> None:
         self.app = app
         self.origins = frozenset(origins)
         self.any_name = any_name
