@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from fastapi import FastAPI
@@ -13,7 +15,7 @@ from astrarium.errors import Unavailable
 from astrarium.kernel.types import Actor
 from astrarium.server import openapi_document
 from astrarium.surfaces.dags.routes import metric, system, table
-from astrarium.surfaces.operation import Gate, Operation, mount
+from astrarium.surfaces.operation import Gate, Operation, describe, mount
 from astrarium.surfaces.tenancy.audit import route as audit_route
 from astrarium.surfaces.tenancy.routes import table as workspace_table
 from astrarium.web.app import create_app
@@ -140,3 +142,14 @@ def test_a_head_is_not_taken_for_a_get_that_changes_something() -> None:
     refused = door.client.head("/c")
     assert (refused.status_code, refused.headers["allow"], door.entered) == (405, "GET", 0)
     assert door.client.get("/c").status_code == 200 and door.entered == 1
+
+
+def test_two_schemas_of_one_name_are_a_defect() -> None:
+    class Plain(msgspec.Struct):
+        text: str
+
+    other = msgspec.defstruct("Plain", [("number", int)])
+    document: dict[str, Any] = {}
+    describe(document, "/a", "a", [Operation("GET", "/a", "a", "", act, answer=Plain)], Plain)
+    with pytest.raises(ValueError, match="'Plain'"):
+        describe(document, "/b", "b", [Operation("GET", "/b", "b", "", act, answer=other)], other)

@@ -172,12 +172,17 @@ async def read_body(request: Request, kind: type[T], *, required: bool = True) -
 
 
 def describe(document: dict[str, Any], prefix: str, tag: str, operations: Sequence[Operation], error: Any) -> None:
-    """Add operations and the schemas they use to an OpenAPI 3.1 document. `error` is the type of every refusal."""
+    """Add operations and the schemas they use to an OpenAPI 3.1 document. `error` is the type of every refusal. Two schemas of one
+    name are a defect: ValueError."""
     types = [kind for operation in operations for kind in (operation.body, operation.answer) if kind is not None]
     references, schemas = msgspec.json.schema_components([error, *types], ref_template="#/components/schemas/{name}")
     known = dict(zip(map(id, [error, *types]), references, strict=True))
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(schemas)
+    there = components.setdefault("schemas", {})
+    twice = [name for name, schema in schemas.items() if there.get(name, schema) != schema]
+    if twice:
+        raise ValueError(f"another surface has a schema {twice[0]!r} too")
+    there.update(schemas)
     components["securitySchemes"] = SCHEMES
     paths = document.setdefault("paths", {})
     for operation in operations:

@@ -198,6 +198,21 @@ async def test_a_key_belongs_to_one_environment(open_tenancy: Open, clock: HandC
             await tenancy.directory.enter(caller, "personal")
 
 
+async def test_membership_is_looked_at_whatever_a_token_says(open_tenancy: Open) -> None:
+    async with open_tenancy() as (tenancy, _):
+        anna, ben = await user(tenancy, "anna"), await user(tenancy, "ben")
+        inside = await team(tenancy, anna)
+        workspace = inside.scope.workspace
+        invite = await tenancy.invites.create(inside, "ben@localhost", "admin")
+        await tenancy.invites.accept(ben, invite.id)
+        token = await tenancy.directory.enter(ben, workspace)
+        assert [role for _, role in await tenancy.directory.mine(token)] == ["admin"]
+        await tenancy.members.remove(inside, (await tenancy.members.all(workspace))[1].id)
+        with pytest.raises(NotFound, match="Workspace not found"):
+            await tenancy.directory.enter(token, workspace)
+        assert await tenancy.directory.mine(token) == []
+
+
 @pytest.mark.postgres
 async def test_two_servers_agree_about_a_slug_and_the_last_environment(open_tenancy: Open, postgres_database: str) -> None:
     async with (

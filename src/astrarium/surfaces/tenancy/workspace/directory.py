@@ -30,7 +30,7 @@ from ....kernel.record.entry import (
 from ....kernel.types import Command, Scope
 from ....spec.ids import uuid7
 from ....web.caller import EVERYTHING, LOCAL_OWNER, PERSONAL, Caller
-from ..catalog import KEY, check_label
+from ..catalog import KEY, USER, check_label
 from ..role import OWNER, capabilities_in
 from .body import (
     DIRECTORY,
@@ -98,6 +98,12 @@ def in_words(taken: str) -> Iterator[None]:
         raise
 
 
+def home_role(caller: Caller) -> str:
+    """The role somebody has where their credential belongs, without being a member by an entry: accounts in the personal workspace,
+    keys and tokens in theirs. Of another workspace a user is a member by an entry or not at all, whatever their token says."""
+    return "" if caller.actor.kind == USER and caller.scope.workspace != PERSONAL.workspace else caller.role
+
+
 class Directory:
     """The workspaces of one server."""
 
@@ -111,7 +117,7 @@ class Directory:
         """The caller as they are in a workspace: their role and capabilities there. Raises `NotFound` where they are no member."""
         home = workspace == caller.scope.workspace
         member = await find_entry(self.engine.store, workspace, MEMBER, str(caller.actor))
-        role = str(member.body["role"]) if member is not None else caller.role if home else ""
+        role = str(member.body["role"]) if member is not None else home_role(caller) if home else ""
         if not role:
             raise NotFound("Workspace not found")
         await self.get(workspace)
@@ -122,7 +128,7 @@ class Directory:
 
     async def mine(self, caller: Caller) -> list[tuple[Entry, str]]:
         """The caller's workspaces, each with their role there, the oldest first."""
-        roles = {caller.scope.workspace: caller.role}
+        roles = {caller.scope.workspace: home_role(caller)} if home_role(caller) else {}
         for member in await find_handle(self.engine.store, MEMBER, str(caller.actor)):
             roles[member.workspace] = str(member.body["role"])
         found = [(await self._read(workspace), role) for workspace, role in roles.items()]
