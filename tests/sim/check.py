@@ -130,7 +130,8 @@ def unfinished(
             yield f"step {step.no} of {run} is ready and nothing frees a place"
         if step.status == "asking" and step.until and jobs.get(f"{run}/{step.no}/ask") is None:
             yield f"step {step.no} of {run} asks with a time limit but without a timer"
-        if step.status == "parent" and not any(waited_for(run, state, step, jobs, states)):
+        held_back = state.status == "pausing" and step.children is not None and not step.children.open  # until the run is resumed
+        if step.status == "parent" and not held_back and not any(waited_for(run, state, step, jobs, states)):
             yield f"step {step.no} of {run} waits for children that do not exist"
 
 

@@ -116,6 +116,7 @@ async def test_killed_at_any_moment(followers: Followers) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.slow
+@pytest.mark.all
 async def test_two_servers_on_one_database(tmp_path: Path, postgres_database: str) -> None:
     followers = Followers(tmp_path, postgres_database)
     try:
