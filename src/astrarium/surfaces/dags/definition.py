@@ -5,34 +5,26 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from ...errors import Bug, Invalid
+from ...errors import Invalid
 from ...kernel.audit import act
-from ...kernel.engine import Engine
 from ...kernel.types import ENGINE
 from ...spec.graph import Graph
 from ...web.caller import PERSONAL
 from .catalog import SUFFIXES, Catalog, Compiled, Entry
+from .work.bound import Bound
 
 
-class DagDefinitions:
+class DagDefinitions(Bound):
     """The `Definitions` port. `bind` hands in the engine, which keeps the graphs that are found; until then calls wait."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._engine: Engine | None = None
-        self._bound = asyncio.Event()
-
-    def bind(self, engine: Engine) -> None:
-        self._engine = engine
-        self._bound.set()
+        super().__init__()
 
     async def __call__(self, name: str, calling: Graph) -> tuple[str, Graph]:
         """(hash, graph) of what `calling` names; a graph seen for the first time is kept, with a record of it. Raises `NotFound`,
         or `Invalid` when the file does not compile."""
-        await self._bound.wait()
-        engine = self._engine
-        if engine is None:
-            raise Bug("definitions are bound without an engine")
+        engine = await self.engine()
         local = calling.locals.get(name)
         if local:
             return local, (await engine.things.fetch([local]))[local].graph

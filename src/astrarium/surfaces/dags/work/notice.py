@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ....config import Settings
-from ....errors import AstrariumError, Bug, Conflict, Unavailable
-from ....kernel.engine import Engine
+from ....errors import AstrariumError, Conflict, Unavailable
 from ....kernel.machine import Registry
 from ....kernel.slots import PlainJob
 from ....kernel.types import Command, Job
@@ -31,6 +30,7 @@ from ....store.log import run_folder, try_file
 from ..problem import PREFIX
 from ..views.run import shown_time
 from ..views.status import NODE_LABELS, RUN_LABELS, RUNNING, WAITING, node_status, run_status
+from .bound import Bound
 
 log = logging.getLogger("astrarium.notices")
 SURFACE = "notices"
@@ -39,7 +39,7 @@ ATTACHED_BYTES = 10 * 1024 * 1024
 EVENT_NAMES = {"success": "run.success", "failure": "run.failure", "abort": "run.abort", "wait": "run.wait"}
 
 
-class SendNotices(PlainJob):
+class SendNotices(PlainJob, Bound):
     """Begins the deliveries that are due. `bind` hands in the engine; `finish` waits for the first try of each."""
 
     name = "send_notices"
@@ -47,8 +47,7 @@ class SendNotices(PlainJob):
     def __init__(self, settings: Settings, steps: Mapping[str, Step]) -> None:
         self._settings = settings
         self._steps = steps
-        self._engine: Engine | None = None
-        self._bound = asyncio.Event()
+        super().__init__()
         self._under_way: set[str] = set()
         self._quiet = asyncio.Event()
 
@@ -56,10 +55,6 @@ class SendNotices(PlainJob):
         registry.add_kind(self)
         registry.listen(StepDelayed, self._tried)
         registry.listen(RunEnded, self._tried)
-
-    def bind(self, engine: Engine) -> None:
-        self._engine = engine
-        self._bound.set()
 
     async def finish(self, timeout_s: float) -> None:
         """Wait until every delivery begun here was tried once. For a process that ends with its run; what is left is owed, and the next
@@ -86,11 +81,8 @@ class SendNotices(PlainJob):
 
     async def _send(self, job: Job) -> None:
         try:
-            await self._bound.wait()
-            if self._engine is None:
-                raise Bug("notices are bound without an engine")
-            scope = await self._engine.scope_of(job)
-            state: RunState | None = await self._engine.state(job.stream, scope)
+            engine = await self.engine()
+            state: RunState | None = await engine.state(job.stream, await engine.scope_of(job))
             if state is None:
                 return
             no = int(job.body["no"])
@@ -102,14 +94,14 @@ class SendNotices(PlainJob):
 
     async def _begin(self, state: RunState, job: Job, place: int, step: str) -> None:
         """One delivery, begun once however often the job is carried out."""
-        assert self._engine is not None
+        engine = await self.engine()
         notice = state.known.graph.notices[place]
         run = uuid7()
         key = f"notice:{state.run}:{job.body['round']}:{job.body['what']}:{place}"
         order, data = await asyncio.to_thread(self._order, state, job, notice, step)
         self._under_way.add(f"run:{run}")
         try:
-            begun = await self._engine.submit(Command(f"run:{run}", order, state.scope, key=key), [("graph", data)])
+            begun = await engine.submit(Command(f"run:{run}", order, state.scope, key=key), [("graph", data)])
             if begun.replayed:
                 self._tried(f"run:{run}", None)
         except Unavailable:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ....errors import AstrariumError, Bug, Conflict, Invalid, NotFound, Refused, Unavailable
+from ....errors import AstrariumError, Conflict, Invalid, NotFound, Refused, Unavailable
 from ....kernel.engine import Engine
 from ....kernel.record.entry import PutEntry, find_entry, put_entry
 from ....kernel.slots import PlainJob
@@ -20,6 +20,7 @@ from ..catalog import Catalog, Entry, check_name, strip_suffix
 from ..machines.rename import RENAME_JOB, EndRename, NoteMoved, Rename, RenameDag
 from ..machines.schedule import ScheduleState, SuspendSchedule
 from ..views.query import SURFACE
+from .bound import Bound
 
 WEBHOOK = "webhook"
 """The kind of the entries of `work.webhook`."""
@@ -87,7 +88,7 @@ async def take_along(engine: Engine, scope: Scope, stem: str, new_stem: str) -> 
         await put_entry(engine, scope, ENGINE, WEBHOOK, hook.id, order, "webhook.renamed", dag=new_stem, before=stem)
 
 
-class RenameJob(PlainJob):
+class RenameJob(PlainJob, Bound):
     """Moves the file, then gives its runs the new name, chunk by chunk; done again from wherever it was when a server died."""
 
     name = RENAME_JOB
@@ -95,21 +96,13 @@ class RenameJob(PlainJob):
     def __init__(self, catalog: Catalog, place: str) -> None:
         self._catalog = catalog
         self._place = place
-        self._engine: Engine | None = None
-        self._bound = asyncio.Event()
-
-    def bind(self, engine: Engine) -> None:
-        self._engine = engine
-        self._bound.set()
+        super().__init__()
 
     def place(self, job: Job) -> str:
         return self._place
 
     async def carry_out(self, job: Job) -> Any:
-        await self._bound.wait()
-        engine = self._engine
-        if engine is None:
-            raise Bug("renaming is bound without an engine")
+        engine = await self.engine()
         scope = await engine.scope_of(job)
         state: Rename | None = await engine.state(job.stream, scope)
         if state is None or state.order is None or state.status in ("done", "failed"):

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ....config import Settings
-from ....errors import Bug, Conflict, NotFound, Refused, Unavailable
+from ....errors import Conflict, NotFound, Refused, Unavailable
 from ....kernel.audit import act
-from ....kernel.engine import Engine
 from ....kernel.record.past import prune_past
 from ....kernel.slots import PlainJob
 from ....kernel.types import ENGINE, Actor, Command, Job, Scope
@@ -31,8 +30,9 @@ from ....runs.row import RUNS, STEPS
 from ....spec.graph import Graph
 from ....store.log import RUN_MARK, run_folder
 from ..machines.sweeper import ENDLESS, PAST_DAYS, EndSweep, NoteRemoved, StartSweeping, sweeper_of
-from ..views.query import SURFACE
+from ..views.query import SURFACE, names_with
 from ..views.status import marks
+from .bound import Bound
 from .notice import SURFACE as NOTICES
 
 log = logging.getLogger("astrarium.retention")
@@ -86,24 +86,13 @@ def keep_of(graph: Graph, settings: Settings) -> Keep:
     return Keep(days, max(0, settings.keep_runs if runs is None else runs))
 
 
-class Retention:
+class Retention(Bound):
     """Removes runs of one store. `bind` hands in the engine; until then its jobs wait."""
 
     def __init__(self, settings: Settings, place: str) -> None:
         self._settings = settings
-        self._engine: Engine | None = None
-        self._bound = asyncio.Event()
+        super().__init__()
         self.kinds = (Sweep(self, place), TidyDag(self), RemoveRest(self))
-
-    def bind(self, engine: Engine) -> None:
-        self._engine = engine
-        self._bound.set()
-
-    async def engine(self) -> Engine:
-        await self._bound.wait()
-        if self._engine is None:
-            raise Bug("retention is bound without an engine")
-        return self._engine
 
     async def start(self, scope: Scope) -> None:
         """Sweep this workspace every hour from now on, if nobody does so already."""
@@ -111,15 +100,6 @@ class Retention:
         await engine.submit(Command(sweeper_of(scope.workspace), StartSweeping(), scope))
 
     # -- which runs go ------------------------------------------------------------------------------------------------
-
-    async def names(self, workspace: str, surface: str) -> list[str]:
-        """The names runs have; each found by one look into an index, however many runs there are."""
-        engine, found, last = await self.engine(), list[str](), ""
-        sql = "SELECT min(name) FROM runs WHERE workspace = ? AND surface = ? AND name > ?"
-        while (rows := await engine.store.read(sql, (workspace, surface, last))) and rows[0][0] is not None:
-            last = rows[0][0]
-            found.append(last)
-        return found
 
     async def keep(self, workspace: str, name: str) -> Keep:
         """What the definition of a DAG's newest run says."""
@@ -247,12 +227,12 @@ class Retention:
     async def sweep(self, scope: Scope) -> int:
         """Remove what is old, of every DAG; how many runs went."""
         engine, removed = await self.engine(), 0
-        for name in await self.names(scope.workspace, SURFACE):
+        for name in await names_with((await self.engine()).store, scope, ""):
             try:
                 keep = await self.keep(scope.workspace, name)
                 removed += (await self.clean(scope, name, keep)).runs
             except NotFound:
-                continue  # only runs below others have this name
+                continue  # its last run went meanwhile
         await prune_past(engine, scope, ENDLESS, engine.clock.now() - (max(0, self._settings.keep_days) or PAST_DAYS) * DAY_US)
         return removed + await self._sweep_deliveries(scope)
 

@@ -26,6 +26,7 @@ from ..machines import schedule as s
 from ..machines import slot as m
 from ..machines.plan import ON_TIME_S, SECOND, Found, Plan, judge, last_slot
 from ..views.query import SLOT_LABEL, SURFACE
+from .bound import Bound
 
 TRIES = 50
 """How often a slot is looked at again because something moved meanwhile, before it is left for a moment."""
@@ -163,7 +164,7 @@ class Lookout:
                 one.answer.set_result(found)
 
 
-class Clockwork:
+class Clockwork(Bound):
     """The jobs of schedules in one process. `zone`: where expressions count that name none."""
 
     def __init__(self, catalog: Catalog, steps: Mapping[str, Step], queues: Mapping[str, int], zone: str) -> None:
@@ -171,17 +172,15 @@ class Clockwork:
         self.steps = steps
         self.queues = queues
         self.zone = zone
-        self._engine: Engine | None = None
+        super().__init__()
         self._lookout: Lookout | None = None
-        self._bound = asyncio.Event()
         self._closing = asyncio.Event()
         self._awaited: dict[str, set[asyncio.Event]] = {}
         self._checked: dict[str, str] = {}
 
     def bind(self, engine: Engine) -> None:
-        self._engine = engine
         self._lookout = Lookout(engine)
-        self._bound.set()
+        super().bind(engine)
 
     @property
     def well(self) -> bool:
@@ -201,10 +200,10 @@ class Clockwork:
             waiting.set()
 
     async def _ready(self) -> tuple[Engine, Lookout]:
-        await self._bound.wait()
-        if self._engine is None or self._lookout is None:
+        engine = await self.engine()
+        if self._lookout is None:
             raise Unavailable("the schedules are not open yet", hint="try again in a moment")
-        return self._engine, self._lookout
+        return engine, self._lookout
 
     # -- a slot -------------------------------------------------------------------------------------------------------
 
