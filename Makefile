@@ -36,7 +36,7 @@ serve: $(STAMP) ## run the server (http://127.0.0.1:8080); ARGS="--port 8000" an
 	@$(BIN)/astrarium server $(ARGS)
 
 test: $(STAMP) ## the tests of every change: at most five minutes, Python only
-	@$(PYTEST) -m "not all" -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PYTEST) -m "not all and not postgres" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: $(STAMP) check ## everything else: PostgreSQL, simulated worlds, kills, full fuzz (at most fifteen minutes more)
 	@$(PYTEST) -m "all or postgres" -n $(WORKERS) --dist loadfile $(ARGS)

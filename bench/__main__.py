@@ -15,7 +15,24 @@ from pathlib import Path
 
 import msgspec
 
-from . import history, idle, latency, live, noop, postgres, queue, restart, schedule, shell
+from . import (
+    access,
+    builds,
+    graphs,
+    history,
+    idle,
+    latency,
+    live,
+    noop,
+    plans,
+    postgres,
+    queue,
+    restart,
+    schedule,
+    search,
+    shell,
+    socket,
+)
 from .report import HEAD, Figure, line, machine
 
 FAMILIES: dict[str, Callable[[Path, bool], list[Figure]]] = {
@@ -27,9 +44,15 @@ FAMILIES: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "latency": latency.measure,
     "queue": queue.measure,
     "live": live.measure,
+    "access": access.measure,
+    "socket": socket.measure,
     "restart": restart.measure,
     "schedule": schedule.measure,
+    "search": search.measure,
     "history": history.measure,
+    "builds": builds.measure,
+    "plans": plans.measure,
+    "graphs": graphs.measure,
     "idle": idle.measure,
 }
 RESULTS = Path(__file__).parent / "results"

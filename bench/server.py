@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,18 +28,19 @@ def plain_environment(folder: Path) -> dict[str, str]:
 
 
 class Server:
-    """`ready_s`: from the start of the process to the first answer of the health route."""
+    """`ready_s`: from the start of the process to the first answer of the health route. `settings` are variables it is given."""
 
-    def __init__(self, folder: Path, wait: bool = True) -> None:
+    def __init__(self, folder: Path, wait: bool = True, settings: Mapping[str, str] = {}) -> None:
         self.folder = folder
         self.dags = folder / "dags"
         self.dags.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "astrarium", "server", "--port", "0"]
         command += ["--data-dir", str(folder), "--dags-dir", str(self.dags), "--log-level", "error"]
+        environment = plain_environment(folder) | dict(settings)
         self.began = time.time()
         started = time.perf_counter()
         with open(folder / "server.log", "ab") as log:
-            self.process = subprocess.Popen(command, cwd=folder, env=plain_environment(folder), stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         self.client: http.client.HTTPConnection
         self.ready_s = 0.0
         if wait:

@@ -18,7 +18,7 @@ from tests.sshd import PrivateSshd, find_sshd
 
 ROOT = Path(__file__).parent.parent
 RATCHET = ROOT / "tests" / "ratchet.json"
-SERVICES = frozenset({"postgres", "prometheus", "net", "sshd", "shared"})
+SERVICES = frozenset({"oidc", "postgres", "prometheus", "net", "sshd", "shared"})
 """What a test may `require`. `shared`: example files that are not part of the project."""
 
 COUNTED = pytest.StashKey[Counter[str]]()

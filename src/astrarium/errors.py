@@ -103,6 +103,13 @@ class Conflict(AstrariumError):
     code = "conflict"
 
 
+class Outdated(Conflict):
+    """The version a client says it saw (`If-Match`) is not the present one."""
+
+    status = 412
+    code = "precondition_failed"
+
+
 class Held(AstrariumError):
     """A slot (lock, limit, name) is held by someone else."""
 

@@ -15,42 +15,58 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from . import __version__
-from .config import Settings, is_loopback, split_origins
+from .config import Settings, is_loopback, parse_networks, split_origins
 from .errors import Unavailable
 from .kernel.machine import Registry
+from .store.blob.artifact import open_artifacts
+from .surfaces.builds import problem as build_problem
+from .surfaces.builds import room as builds_room
+from .surfaces.builds.routes import table as build_table
 from .surfaces.dags import problem
 from .surfaces.dags.room import CLOCK_PLACE, CLOCK_PLACES, Room
 from .surfaces.dags.routes import table
 from .surfaces.dags.work.count import Meter
 from .surfaces.dags.work.live.follow import Live
 from .surfaces.dags.work.sample import sampling
-from .surfaces.operation import Gate
+from .surfaces.feed import Feed
+from .surfaces.gate import Gate
+from .surfaces.graphs import problem as graph_problem
+from .surfaces.graphs.room import Graphs
+from .surfaces.graphs.routes import table as graph_table
+from .surfaces.repeat.work import Repeats
 from .surfaces.tenancy import problem as workspace_problem
+from .surfaces.tenancy.access.tally import shared_limits
 from .surfaces.tenancy.audit import route as audit_route
+from .surfaces.tenancy.audit.allowed import AllowedLog, recording
 from .surfaces.tenancy.audit.fault import Faults
 from .surfaces.tenancy.identity import is_open
 from .surfaces.tenancy.room import Tenancy
 from .surfaces.tenancy.routes import table as workspace_table
-from .surfaces.tenancy.tally import shared_limits
 from .web import app as web
 from .web.limit import PREMIUM, STANDARD, Limits, Tier
 from .web.problems import Shapes
 from .web.remote import Remote
 from .web.stream import Streams
+from .web.stream.socket import MOST_MESSAGE_BYTES, PING_S
 from .worker import Worker, load_steps
 
 SERVER_FILE = "server.json"
 GZIP_MIN_BYTES = 4096
 BACKLOG = 2048
+ALLOWED_UNDER = ("/v1/",)
+"""Where every request let in is recorded; everywhere under the profile `cleared`."""
+CLEARED = "cleared"
 LIMITS_SHOWN = ("/v1/",)
 """Where answers tell the caller's limits also while nobody is refused."""
 RECORDED = frozenset(("dags:write",))
@@ -72,8 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
     """The application of all surfaces. Its lifespan opens the worker (store, recovery, execution) and, at the end, drains it for
     `drain_timeout_s`; `app.state.worker` is there in between. The lifespan raises `Unavailable` when the store cannot be used."""
     shapes = Shapes()
-    problem.register(shapes)
-    workspace_problem.register(shapes)
+    for surface in (problem, workspace_problem, build_problem, graph_problem):
+        surface.register(shapes)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -84,9 +100,13 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__, shapes=shapes, body_max_bytes=settings.body_max_bytes, lifespan=lifespan,
         hosts=hosts_of(settings), any_name=not is_open(settings), gzip_min_bytes=GZIP_MIN_BYTES,
         origins=split_origins(settings.cors_origins), body_timeout_s=settings.body_timeout_s,
+        proxies=parse_networks(settings.trusted_proxies), tls_only=settings.server_profile == CLEARED,
+        uploads=[web.Upload("PUT", build_problem.UPLOAD, settings.artifact_max_bytes, "artifact_max_bytes")],
     )  # fmt: skip
     table.mount(app)
     workspace_table.mount(app)
+    build_table.mount(app)
+    graph_table.mount(app, cleared=settings.server_profile == CLEARED)
     audit_route.mount(app)
     framework_document = app.openapi
 
@@ -95,6 +115,8 @@ def create_app(settings: Settings) -> FastAPI:
             document = framework_document()
             table.describe(document)
             workspace_table.describe(document)
+            build_table.describe(document)
+            graph_table.describe(document)
             audit_route.describe(document)
             app.openapi_schema = document
         return app.openapi_schema
@@ -118,29 +140,49 @@ def hosts_of(settings: Settings) -> list[str]:
 async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     """The worker and what each surface needs of it, in `app.state`."""
     await asyncio.to_thread(make_data_folder, settings.data_dir)
+    artifacts = open_artifacts(settings)
     room, registry = Room(settings, load_steps()), Registry()
+    graphs = Graphs(settings, room.steps, CLOCK_PLACE)
+    await graphs.read(registry)
     room.register(registry)
+    builds_room.register(registry)
+    app.state.repeats = repeats = Repeats()
+    repeats.register(registry)
     worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places={CLOCK_PLACE: CLOCK_PLACES})
+    repeats.bind(worker.engine)
     remote = Remote(settings.remote_nodes, problem.PREFIX)
     limits = limits_of(settings)
     try:
         app.state.settings, app.state.worker, app.state.remote = settings, worker, remote
         opening = Tenancy.open(settings, worker.engine, registry, getattr(app.state, "local_token", ""))
-        with contextlib.closing(await opening) as tenancy:
+        async with contextlib.aclosing(await opening) as tenancy:
             app.state.tenancy, app.state.authenticate = tenancy, tenancy.identity.authenticate
-            app.state.limits = limits
+            app.state.take_ticket, app.state.tell_refused = tenancy.identity.take_ticket, tenancy.refusals.tell
+            app.state.builds, app.state.limits = builds_room.open(worker.engine, tenancy), limits
             app.state.record_fault = Faults(worker.engine, settings, getattr(app.state, "local_token", "")).record
-            app.state.gate = Gate(tenancy.identity.denied, tenancy.identity.acted, RECORDED, withheld_by(settings))
+            allowed = AllowedLog(worker.engine)
+            app.state.gate = gate_by(settings, tenancy, allowed)
             app.state.dags, app.state.retention = await room.open(worker.engine), room.retention
-            app.state.streams, app.state.meter = Streams(), Meter(worker.engine)
-            app.state.live = live = Live(worker.engine, app.state.dags.files, settings.log_max_bytes)
-            shared = shared_limits(worker.engine, limits)
-            async with sampling(settings.data_dir) as app.state.samples, contextlib.aclosing(live), shared:
-                yield
+            app.state.streams = Streams(waiting=settings.stream_queue, slow_s=settings.stream_slow_s)
+            app.state.artifacts = room.retention.artifacts = artifacts
+            app.state.meter, app.state.feed = Meter(worker.engine), Feed(worker.engine)
+            await graphs.open(app, worker.engine, tenancy.identity.denied)
+            app.state.live = live = Live(worker.engine, app.state.feed, app.state.dags.files, settings.log_max_bytes)
+            shared, following = shared_limits(worker.engine, limits), contextlib.aclosing(app.state.feed)
+            async with sampling(settings.data_dir) as app.state.samples, following, shared, recording(allowed, tenancy.refusals):
+                with contextlib.closing(live):
+                    yield
     finally:
         await remote.close()
+        await graphs.close()
         await room.close()
         await worker.close()
+
+
+def gate_by(settings: Settings, tenancy: Tenancy, allowed: AllowedLog) -> Gate:
+    """What the gate of this server goes by."""
+    under = ("/",) if settings.server_profile == CLEARED else ALLOWED_UNDER
+    return Gate(tenancy.identity.denied, tenancy.identity.acted, RECORDED, withheld_by(settings), allowed, under)
 
 
 def withheld_by(settings: Settings) -> dict[str, str]:
@@ -150,9 +192,9 @@ def withheld_by(settings: Settings) -> dict[str, str]:
 
 
 def limits_of(settings: Settings) -> Limits:
-    """How often callers may ask."""
+    """How often callers may ask. Nobody is refused where only this machine can ask; behind a proxy others can."""
     named = settings.rate_limit in ("standard", "premium") or bool(settings.rate_limit_requests or settings.rate_limit_burst)
-    refuse = settings.rate_limit != "off" and (named or not is_loopback(settings.host))
+    refuse = settings.rate_limit != "off" and (named or not is_loopback(settings.host) or bool(settings.trusted_proxies))
     tier = PREMIUM if settings.rate_limit == "premium" else STANDARD
     requests, burst = settings.rate_limit_requests or tier.requests, settings.rate_limit_burst or tier.burst
     return Limits(Tier(requests, burst, settings.rate_limit_window_s), refuse=refuse, shown=LIMITS_SHOWN)
@@ -181,6 +223,13 @@ def _announce(url: str) -> None:
     print(f"Astrarium {__version__} listens on {url}", file=sys.stderr, flush=True)
 
 
+async def announce_first(tenancy: Tenancy, url: str) -> None:
+    """Where the first admin is made, on a server with built-in users and none yet: told once, here."""
+    if tenancy.builtin and await tenancy.first.is_open():
+        told = f"there is no user yet: make the first admin within an hour at {url}/api/v1/auth/setup?token={tenancy.first.link()}"
+        print(told, file=sys.stderr, flush=True)
+
+
 async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         app = create_app(settings)
@@ -189,13 +238,15 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
         url = settings.public_url or address_of(listener)
         async with app.router.lifespan_context(app):
             config = uvicorn.Config(
-                app, lifespan="off", access_log=False, log_config=None, server_header=False, http="httptools", ws="none",
-                backlog=BACKLOG, timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+                app, lifespan="off", access_log=False, log_config=None, log_level="warning", server_header=False, http=Connection,
+                ws=QuietSocket, ws_max_size=MOST_MESSAGE_BYTES, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
+                ws_per_message_deflate=False, backlog=BACKLOG, timeout_graceful_shutdown=CLOSE_CONNECTIONS_S, proxy_headers=False,
             )  # fmt: skip
             server = QuietServer(config, app.state.streams)
             worker: Worker = app.state.worker
             with on_signals(server, worker), server_file(settings.data_dir, ServerFile(address_of(listener), os.getpid(), token)):
                 ready(url)
+                await announce_first(app.state.tenancy, url)
                 await until_fenced(server, worker, listener)
         if worker.engine.fenced.is_set():
             told = "another server took over this one's work: its lease ended"
@@ -204,7 +255,7 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
 class QuietServer(uvicorn.Server):
     """Leaves the signals to us: the framework's own way ends the process by the signal, never with code 0. Ends `streams` first when
-    it stops: they would hold it up for as long as answers may take."""
+    it stops, each in its own words: they would hold it up for as long as answers may take."""
 
     def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
         super().__init__(config)
@@ -212,11 +263,68 @@ class QuietServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.streams.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_CONNECTIONS_S):
+                await self.streams.ended()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class Connection(HttpToolsProtocol):
+    """Sends the head of an answer and its body in one piece: the framework writes them one after the other (uvicorn 0.54), and each write
+    is a system call here, and for the client something to wake up for."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(cast(Any, OneWrite(transport, self.loop)))
+
+    def on_message_complete(self) -> None:
+        cast(dict[str, Any], self.scope)[web.ARRIVED] = True
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self.transport = cast(OneWrite, self.transport).transport
+        super().handle_websocket_upgrade()
+
+
+class OneWrite:
+    """A transport that holds what is written until more is written at once, else to the loop's next turn."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self.transport.writelines((held, data))
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held and not self.transport.is_closing():
+            self.transport.write(held)
+
+    def close(self) -> None:
+        self._flush()
+        self.transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
+class QuietSocket(WebSocketsSansIOProtocol):
+    """A refusal is an answer: the framework would call each a failure of ours in the log, where anybody could fill it (uvicorn 0.54)."""
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
 
 
 async def until_fenced(server: uvicorn.Server, worker: Worker, listener: socket.socket) -> None:

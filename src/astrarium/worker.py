@@ -27,13 +27,15 @@ from .kernel.machine import Registry
 from .kernel.ports import Fenced, Store
 from .kernel.record.entry import EntryMachine
 from .lazy import plugins
-from .runs.ports import SECRETS_GROUP, Caller, Definitions, Executor, Step
+from .runs.ports import SECRETS_GROUP, Caller, Definitions, Executor, Model, Step
 from .runs.run import RunMachine
 from .runs.state import decode_definition
 from .runs.work.job import run_jobs
+from .runs.work.tool.means import Late, Means, load_providers, load_tools, read_grants
 from .runs.work.workshop import Workshop
 from .spec.graph import Graph
 from .spec.ids import uuid7
+from .store.blob.artifact import open_artifacts
 from .store.sqlite import SqliteStore
 
 log = logging.getLogger("astrarium.worker")
@@ -69,6 +71,16 @@ def load_plugin(group: str, name: str) -> Any:
     for entry in plugins(group).select(name=name):
         return entry.load()
     raise Unavailable(f"{group} has no {name!r}", hint="reinstall astrarium: its entry points are missing")
+
+
+def means_of(settings: Settings) -> Means:
+    """What the settings let tries use beside processes."""
+    key = os.environ.get(settings.model_key_env, "") if settings.model_key_env else ""
+    return Means(
+        Late(load_tools), Late(load_providers), open_artifacts(settings), read_grants(settings.graph_grants),
+        Path(settings.graph_files).expanduser().absolute() if settings.graph_files else None,
+        Model(settings.model_name, settings.model_url, key),
+    )  # fmt: skip
 
 
 async def no_definitions(name: str, calling: Graph) -> tuple[str, Graph]:
@@ -171,7 +183,7 @@ class Worker:
         self.shop = Workshop(
             self.engine, self.steps, self.executor, self.caller, settings.data_dir, definitions,
             max_log_bytes=settings.log_max_bytes, default_shell=settings.default_shell, egress_allow=settings.egress_allow,
-            secrets={entry.name: entry.load() for entry in plugins(SECRETS_GROUP)},
+            secrets={entry.name: entry.load() for entry in plugins(SECRETS_GROUP)}, means=means_of(settings),
         )  # fmt: skip
         for kind in run_jobs(self.shop):
             self.registry.add_kind(kind)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from astrarium.errors import Bug, Conflict, Forbidden, Held, Invalid, NotFound, Refused, TooMuch
 from astrarium.kernel.machine import Known, Machine
-from astrarium.kernel.types import Count, Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table
+from astrarium.kernel.types import Count, Drop, Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table
 
 contract = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 ANSWERS = (Refused, Invalid, NotFound, Forbidden, Conflict, Held, TooMuch)
@@ -97,6 +97,9 @@ class Life:
                 self.slots.pop(effect.name, None)
             elif isinstance(effect, Count):
                 assert effect.name and effect.amount > 0, f"{effect} counts nothing"
+            elif isinstance(effect, Drop):
+                assert effect.of in machine.tables, f"{effect} is of a table that is not the machine's"
+                self.rows.get(effect.of, {}).pop(effect.key if isinstance(effect.key, tuple) else (effect.key,), None)
             else:
                 raise AssertionError(f"{effect} is no effect")
 

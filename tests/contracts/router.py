@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astrarium.runs.ports import StepOutcome
-from astrarium.runs.routing.port import Close, Ended, MoveOn, Router, Visit
+from astrarium.runs.routing.port import Chose, Close, Drop, Ended, Fan, Merge, MoveOn, Question, Router, Visit
 from astrarium.spec.graph import Graph
 
 OUTCOMES: tuple[StepOutcome, ...] = tuple(outcome for outcome in get_args(StepOutcome) if outcome != "aborted")
@@ -88,8 +88,13 @@ class Play:
                 assert not self.open
                 self.close = move
                 continue
+            if isinstance(move, Drop):
+                self.ended[move.no] = self.open.pop(move.no)
+                continue
+            if isinstance(move, Chose | Fan | Merge):
+                continue
             assert move.no not in self.open and move.no not in self.ended, f"step {move.no} is moved twice"
-            if isinstance(move, Visit):
+            if isinstance(move, Visit | Question):
                 self.open[move.no] = move.node
             else:
                 self.ended[move.no] = move.node

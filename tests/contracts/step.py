@@ -35,6 +35,8 @@ class FakeTry:
         self.graph = graph or Graph(name="dag")
         self.try_no = 1
         self.pass_no = 0
+        self.state: dict[str, Any] = {}
+        self.at = 0
         self.env: Mapping[str, str] = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
         self.workdir = folder
         self.stdout = folder / "log" / "step.1.out"
@@ -53,6 +55,7 @@ class FakeTry:
         self.worker = "worker-1"
         self.stdout_alone: Path | None = None
         self.notes = folder / "spawned"
+        self.server_file: Path | None = None
         self.declared_env: Mapping[str, str] = {}
 
     async def expand(self, text: str) -> str:

@@ -14,7 +14,7 @@ OPEN_SETS = ("plugins/", "cli", "store/migrations")
 """Folders that grow by one file a thing."""
 
 ROOMS = {
-    "__init__.py", "__main__.py", "py.typed", "errors.py", "lazy.py", "config.py", "server.py", "worker.py",
+    "__init__.py", "__init__.pyi", "__main__.py", "py.typed", "errors.py", "lazy.py", "config", "server.py", "worker.py",
     "spec", "kernel", "runs", "store", "web", "surfaces", "plugins", "sdk", "cli",
 }  # fmt: skip
 

@@ -318,7 +318,7 @@ class Room:
     @property
     def busy(self) -> bool:
         """Whether any job is being carried out."""
-        return bool(self.engine.jobs._running or self.engine.jobs._starting)
+        return bool(self.engine.jobs.streams())
 
     async def until(self, what: Any) -> None:
         """Turn the loop until something holds."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from astrarium.errors import Unavailable
 from astrarium.kernel.clock import HandClock
-from tests.kernel.tally import Finish, Forgo, Owe, Room, open_room
+from astrarium.kernel.types import Job, Receipt
+from tests.kernel.tally import WS, Begun, Finish, Forgo, Owe, Room, open_room
 
 
 async def test_places_bound_what_runs_and_the_line_is_fair(room: Room) -> None:
@@ -139,3 +143,46 @@ async def test_work_that_meets_an_unavailable_store_is_tried_again(room: Room) -
     await room.engine.settle()
     await room.until(lambda: not room.busy)
     assert await room.count("jobs") == 0
+
+
+async def test_a_claim_outlives_a_birth_of_the_same_job_that_is_taken_back(
+    room: Room, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers told a lost try: one claims the job while its own telling, decided on an older state, bears the job anew; that
+    batch is decided again, and only the claim remains."""
+    await room.tell("a", Owe("j", after_s=60))
+    jobs, told = room.engine.jobs, list[Any]()
+    with monkeypatch.context() as patch:
+        patch.setattr(room.engine, "post", lambda command, done=None: told.append((command, done)))
+        clock.turn(61)
+        await room.until(lambda: told)
+        (claim, done), job = told[0], Job("tally:a/j", "work_desk", "tally:a", {"id": "j"})
+        assert jobs.offer(job, WS, clock.now())
+        jobs.withdraw(job)
+        done(Receipt(claim.stream, 2, (Begun("j"),)), None)
+    assert room.desk.begun == ["j"] and jobs.used() == {"desk": 1}
+    room.desk.work["j"].set_result("")
+    await room.until(lambda: not room.busy)
+    assert jobs.used() == {"desk": 0}
+
+
+async def test_what_is_due_and_not_given_is_asked_for_again_after_a_while(
+    room: Room, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose lease is over is given nothing until it learns of that: it does not ask all the time."""
+    asked = 0
+
+    async def give_nothing(worker: str, now: int, limit: int) -> list[tuple[Any, ...]]:
+        nonlocal asked
+        asked += 1
+        return []
+
+    await room.tell("a", Owe("j", after_s=60))
+    with monkeypatch.context() as patch:
+        patch.setattr(room.store, "claim", give_nothing)
+        clock.turn(61)
+        await room.until(lambda: asked == 1 and clock.next_at() is not None)
+        again_at = clock.next_at()
+        assert again_at is not None and again_at > clock.now() + 100_000
+    clock.turn_to(again_at)
+    await room.until(lambda: room.desk.begun == ["j"])

@@ -16,6 +16,7 @@ from astrarium.runs.run import RunMachine
 from astrarium.runs.state import Definition, RunState
 from astrarium.spec.graph import Graph, Output, Prepare, Retry, Rule, Tolerate
 from tests.contracts.machine import Life, MachineContract
+from tests.runs.flow.test_router import flows
 from tests.runs.test_depends import dags
 from tests.runs.test_rules import NAMES, OUTCOME, WHEN
 from tests.runs.test_rules import graph as rules_graph
@@ -31,7 +32,10 @@ RULES = st.builds(Rule, st.sampled_from(NAMES), WHEN, st.sampled_from(("", *NAME
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
     """A graph of either router, dressed with what the machine itself looks at."""
-    if draw(st.booleans()):
+    kind = draw(st.integers(0, 2))
+    if kind == 2:
+        made = draw(flows())
+    elif kind == 1:
         made = rules_graph(*draw(st.lists(RULES, max_size=8)), max_steps=draw(st.integers(1, 15)))
     else:
         made = draw(dags(5))
@@ -78,6 +82,13 @@ def past(draw: Any, start: m.StartRun, run: str, life: Life) -> m.ImportRun:
     memo = router.past(definition.plan, [Ended(step.node, step.no, step.outcome) for step in steps], outcome, "imported")
     resolved = draw(st.none() | st.just(m.Resolved()))
     return m.ImportRun(start, outcome, 1, 2, 3, reason="imported", steps=steps, memo=router.dump(memo), resolved=resolved)
+
+
+def back(draw: Any, state: RunState) -> Any:
+    """Going on from the present moment again, as if the steps after a drawn one had not been."""
+    router = state.known.router
+    told = m.Back(draw(st.integers(-1, 8)), router.dump(state.memo), dict(state.document))
+    return m.ReopenRun(back=told) if router.kind == "rules" else m.ReopenRun()
 
 
 class TestContract(MachineContract):
@@ -134,6 +145,9 @@ class TestContract(MachineContract):
             return m.EndTry(no, try_no, children=CHILDREN[: draw(st.integers(0, 3))], max_active=draw(st.integers(0, 2)))
         if kind == 2:
             return m.EndTry(no, try_no, again_in_s=1.0, output="pass")
+        if kind == 3:
+            patch = draw(st.sampled_from(({"n": 1}, {"n": 3, "tags": ["x"]}, {"n": "no number"})))
+            return m.EndTry(no, try_no, patch=patch, code="why", used={"tokens": 1.0}, said=({"fact": "alarm"},))
         outcome = draw(st.just("succeeded") | st.sampled_from(OUTCOMES))
         return m.EndTry(
             no, try_no, outcome, draw(st.none() | st.just("out")), draw(st.none() | st.just({"ok": True})), 1, "said",
@@ -156,7 +170,9 @@ class TestContract(MachineContract):
         mark = m.MarkStep(draw(st.integers(-1, 6)), draw(st.none() | st.sampled_from(OUTCOMES)))
         due = m.TimeOutRun(draw(st.integers(1, 3)))
         rename = m.RenameRun(draw(st.sampled_from(("other", state.name))))
-        return draw(st.sampled_from((stop, reopen, reopen, mark, due, rename, m.PauseRun(), m.ResumeRun(), m.ResumeRun())))
+        expire = m.ExpireFan(draw(st.integers(0, 4)), state.round)
+        others = (m.PauseRun(), m.ResumeRun(), m.ResumeRun(), expire)
+        return draw(st.sampled_from((stop, reopen, reopen, mark, due, rename, back(draw, state), *others)))
 
     def about_children(self, draw: Any, state: RunState) -> Any:
         no = self.steps(draw, state, "parent")

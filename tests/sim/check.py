@@ -141,7 +141,7 @@ def unheld(world: World, run: str, step: Any, leases: set[tuple[Any, ...]]) -> I
         yield f"step {step.no} of {run} runs at {step.worker}, which has no lease"
     for server in world.servers:
         jobs = server.engine.jobs
-        known = f"{run}/{step.no}" in jobs._running or f"{run}/{step.no}" in jobs._starting
+        known = any(f"{run}/{step.no}" in some for some in (jobs._running, jobs._starting, jobs._claiming))
         if server.name == step.worker and server.ready and world.disk.alive(server.name) and not known:
             yield f"step {step.no} of {run} runs at {step.worker}, which does not know it"
 
@@ -156,16 +156,16 @@ def waited_for(run: str, state: RunState, step: Any, jobs: dict[str, Any], state
 
 
 def lost_jobs(world: World, jobs: dict[str, Any]) -> Iterator[str]:
-    """Jobs owned by a server that knows nothing of them, or by nobody though they were due long ago."""
-    alive = {server.name: server.engine.jobs for server in world.servers if server.ready}
+    """Jobs owned by a server that knows nothing of them, or by nobody though they were due long ago and somebody has nothing else to do
+    first. Servers whose lease is over do not count, even if they do not know it yet."""
+    alive = {server.name: server.engine.jobs for server in world.servers if server.ready and world.disk.alive(server.name)}
+    free = any(not mine._left for mine in alive.values())
     for id_, kind, _, owner, not_before in jobs.values():
         if owner in alive:
             mine = alive[owner]
-            known = id_ in mine._running or id_ in mine._starting or any(id_ in line for line in mine._line.values())
-            known = known or id_ in mine._claimed  # their lives are being read
-            if not known and world.disk.alive(owner):
+            if id_ not in mine._known() and id_ not in mine._claimed:  # the lives of the claimed are being read
                 yield f"{kind} {id_} is owned by {owner}, which does not know it"
-        elif not owner and not_before < world.clock.now() - 1_000_000:
+        elif not owner and free and not_before < world.clock.now() - 1_000_000:
             yield f"{kind} {id_} was due long ago and nobody claims it"
 
 

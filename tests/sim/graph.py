@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from astrarium.spec.graph import Condition, Edge, Graph, Node, Prepare, Repeat, Retry, Rule, Tolerate
+from astrarium.spec.ir import flow as f
 
 HANDLERS = ("init", "on_success", "on_failure", "on_cancel", "on_wait", "exit")
 
@@ -97,6 +98,41 @@ def rules_graph(random: Random, name: str, *, children: tuple[str, ...] = ()) ->
     )  # fmt: skip
 
 
+def flow_graph(random: Random, name: str, *, children: tuple[str, ...] = ()) -> Graph:
+    """Falls through, jumps, fans out, asks, tries again: whatever rules may do."""
+    count = random.randint(3, 6)
+    names = [f"n{n}" for n in range(count)]
+    nodes = tuple(body(random, one, children=children, field="x" if random.random() < 0.7 else "") for one in names)
+    fields = (f.Field("x", "int", reducer=random.choice(("", "max", "sum"))),)
+    rules = tuple(
+        f.FlowRule(
+            f"r{n}", (action(random, names),), random.choice(names), (f.Test("x", "eq", random.randrange(3)),),
+            salience=random.randrange(2), caught=random.random() < 0.3,
+        )
+        for n in range(random.randint(0, 5))
+    )  # fmt: skip
+    blocks = (fan(random, names),) if random.random() < 0.5 else ()
+    flow = f.Flow("", tuple(names), rules, blocks, fields)
+    return Graph(
+        name, dialect="graph", router="rules", nodes=nodes, flow=flow, max_steps=random.randint(4, 12),
+        timeout_s=random.choice((0.0, 0.0, 60.0)), max_active_steps=random.choice((0, 0, 1)),
+    )  # fmt: skip
+
+
+def fan(random: Random, names: list[str]) -> f.Parallel:
+    targets = tuple(random.sample(names, random.randint(2, 3)))
+    strategy = random.choice(("all", "any", "race", "quorum"))
+    return f.Parallel(targets, random.choice(("", *names)), strategy, 2, random.choice((0.0, 3.0)))
+
+
+def action(random: Random, names: list[str]) -> f.Action:
+    return random.choice((
+        f.Goto(random.choice(names)), f.Halt("so"), fan(random, names), f.Revisit(random.choice(names), random.choice((0.0, 5.0)), 2),
+        f.Interrupt("sure?", timeout_s=random.choice((0.0, 10.0)), on_timeout=random.choice(("", names[0]))),
+        f.Assert("turn", {"value": 1}),
+    ))  # fmt: skip
+
+
 def some_graphs(random: Random) -> dict[str, Graph]:
     """The definitions of a world. Leaves may be children, `middle` has children and is one."""
     leaves = [depends_graph(random, f"leaf{n}", leaf=True) for n in range(2)]
@@ -104,4 +140,5 @@ def some_graphs(random: Random) -> dict[str, Graph]:
     middle = depends_graph(random, "middle", children=names)
     tops = [depends_graph(random, f"top{n}", children=(*names, "middle")) for n in range(3)]
     rules = [rules_graph(random, f"rule{n}", children=names) for n in range(2)]
-    return {graph.name: graph for graph in (*leaves, middle, *tops, *rules)}
+    flows = [flow_graph(random, f"flow{n}", children=names) for n in range(2)]
+    return {graph.name: graph for graph in (*leaves, middle, *tops, *rules, *flows)}

@@ -12,6 +12,7 @@ from typing import Any
 
 from astrarium.errors import AstrariumError, Bug, Unavailable
 from astrarium.kernel.clock import HandClock
+from astrarium.kernel.ports import Fenced
 from astrarium.kernel.types import Actor, Command, Receipt, Scope
 from astrarium.runs.message import AnswerAsk, MarkStep, PauseRun, ReopenRun, ResumeRun, StartRun, StopRun
 from astrarium.spec.graph import encode_graph
@@ -265,7 +266,7 @@ class World:
         try:
             await server.link.renew(server.name, 15.0)
             await server.engine.jobs.take_over()
-        except Unavailable:
+        except (Unavailable, Fenced):
             return
 
     # -- time ---------------------------------------------------------------------------------------------------------

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,3 +38,13 @@ def test_child_key_depends_on_every_part():
 def test_run_ids():
     assert is_run_id("a") and is_run_id("_x.1-2") and is_run_id("x" * 128)
     assert not any(is_run_id(text) for text in ("", "-a", ".a", "a/b", "a\n", "x" * 129, "ä"))
+
+
+def test_a_forked_process_draws_other_numbers() -> None:
+    """Random bytes are read many at a time; a child must not go on with those of its parent."""
+    program = (
+        "import os; from astrarium.spec import ids; ids.uuid7(); reader, writer = os.pipe()\n"
+        "if os.fork() == 0: os.write(writer, ids.uuid7()[-16:].encode()); os._exit(0)\n"
+        "os.wait(); print(os.read(reader, 16).decode() == ids.uuid7()[-16:])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -9,15 +9,16 @@ import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from astrarium.errors import Unavailable
+from astrarium.config import Settings
+from astrarium.errors import Forbidden, NotFound, Refused, Unavailable
 from astrarium.kernel.types import Actor
+from astrarium.server import create_app as create_server
 from astrarium.server import openapi_document
-from astrarium.surfaces.dags.routes import metric, system, table
-from astrarium.surfaces.operation import Gate, Operation, describe, mount
-from astrarium.surfaces.tenancy.audit import route as audit_route
-from astrarium.surfaces.tenancy.routes import table as workspace_table
+from astrarium.surfaces.gate import Decision, Gate
+from astrarium.surfaces.operation import Operation, Socket, describe, mount, mount_sockets, operations_of, read_body
 from astrarium.web.app import create_app
 from astrarium.web.caller import PERSONAL, Caller
 from astrarium.web.problems import Shapes
@@ -36,9 +37,8 @@ def test_one_method_and_path_is_registered_once() -> None:
 def test_the_document_has_every_operation_once_with_its_parameters() -> None:
     document = openapi_document()
     ids = [told["operationId"] for path in document["paths"].values() for told in path.values()]
-    dags = len(table.OPERATIONS) + len(system.ROOT_HEALTH) + len(metric.ROOT_METRICS)
-    workspaces = len(workspace_table.OPERATIONS) + len(workspace_table.UI_OPERATIONS) + 1
-    assert len(ids) == len(set(ids)) == dags + workspaces + len(audit_route.OPERATIONS)
+    mounted = operations_of(create_server(Settings()))
+    assert sorted(ids) == sorted(operation.id for operation in mounted.values()) and len(ids) == len(set(ids))
     for path, methods in document["paths"].items():
         for told in methods.values():
             named = {one["name"] for one in told["parameters"] if one["in"] == "path"}
@@ -153,3 +153,93 @@ def test_two_schemas_of_one_name_are_a_defect() -> None:
     describe(document, "/a", "a", [Operation("GET", "/a", "a", "", act, answer=Plain)], Plain)
     with pytest.raises(ValueError, match="'Plain'"):
         describe(document, "/b", "b", [Operation("GET", "/b", "b", "", act, answer=other)], other)
+
+
+class Ear:
+    """Keeps what the gate tells of requests that were let in."""
+
+    def __init__(self) -> None:
+        self.heard: list[Decision] = []
+        self.full = False
+
+    def check(self) -> None:
+        if self.full:
+            raise Unavailable("nothing can be recorded")
+
+    def note(self, decision: Decision) -> None:
+        self.heard.append(decision)
+
+
+def test_who_was_let_in_is_told_where_the_gate_says_so() -> None:
+    door, ear = Door("x", "r"), Ear()
+    app = door.client.app
+    app.state.gate = Gate(door.denied, door.acted, frozenset(("r",)), {}, ear, ("/a",))  # type: ignore[attr-defined]
+    door.client.get("/a/1", headers={"x-request-id": "one"})
+    door.client.put("/r")
+    door.client.get("/b")
+    assert ear.heard == [Decision(door.caller, "x", "getA", "GET", "/a/1", 200, "one")]
+    app.state.gate = Gate(door.denied, door.acted, frozenset(("r",)), {}, ear, ("/",))  # type: ignore[attr-defined]
+    door.status = 409
+    assert door.client.put("/r").status_code == 409
+    assert [(one.operation, one.status) for one in ear.heard] == [("getA", 200), ("putR", 409)]
+    assert door.told == [("key:1", "putR", "/r")], "of the first one"
+    ear.full = True
+    assert door.client.get("/a/1").status_code == 503 and door.entered == 4, "nobody is let in unseen"
+
+
+@pytest.mark.parametrize(("error", "status"), [(Refused("no"), 409), (NotFound("no"), 404), (KeyError("no"), 500)])
+def test_how_it_went_wrong_is_told_too(error: Exception, status: int) -> None:
+    door, ear = Door("x"), Ear()
+
+    async def fail(request: Request) -> Response:
+        raise error
+
+    app: Any = door.client.app
+    app.state.gate = Gate(door.denied, door.acted, allowed=ear, allowed_under=("/",))
+    mount(app, "", [Operation("GET", "/f", "getF", "", fail, needs="x")])
+    answer = TestClient(app, raise_server_exceptions=False).get("/f")
+    assert answer.status_code == status == ear.heard[0].status
+
+
+async def hello(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("hello")
+    if await socket.receive_text() != "bye":
+        raise Forbidden("say bye")
+    await socket.close()
+
+
+@pytest.mark.parametrize("capabilities", [("x",), ("y",)])
+def test_a_socket_is_behind_the_same_gate(capabilities: tuple[str, ...]) -> None:
+    door, ear = Door(*capabilities), Ear()
+    app: Any = door.client.app
+    app.state.gate = Gate(door.denied, door.acted, allowed=ear, allowed_under=("/",))
+    mount_sockets(app, "/s", [Socket("/{id}", "streamS", "", hello, "x")])
+    if capabilities == ("y",):
+        with pytest.raises(WebSocketDenialResponse) as denied, door.client.websocket_connect("/s/1"):
+            pass
+        assert denied.value.status_code == 403 and "needs the capability x" in denied.value.json()["detail"]
+        assert door.told == [("key:1", "x", "streamS", "/s/1")] and not ear.heard
+        return
+    for said, code, reason in (("bye", 1000, ""), ("go away", 4403, "say bye")):
+        with door.client.websocket_connect("/s/1") as socket:
+            assert socket.receive_text() == "hello"
+            socket.send_text(said)
+            with pytest.raises(WebSocketDisconnect) as closed:
+                socket.receive_text()
+            assert (closed.value.code, closed.value.reason) == (code, reason)
+    assert [(one.operation, one.status) for one in ear.heard] == [("streamS", 101)] * 2 and not door.told
+
+
+async def read(request: Request) -> Response:
+    await read_body(request, dict)
+    return Response()
+
+
+@pytest.mark.parametrize("depth", [10, 100_000])
+def test_a_body_nested_too_deeply_is_refused(depth: int) -> None:
+    app = create_app(version="1", shapes=Shapes(), body_max_bytes=10_000_000)
+    mount(app, "", [Operation("POST", "/x", "postX", "", read)])
+    answer = TestClient(app).post("/x", content=b'{"a":' * depth + b"1" + b"}" * depth)
+    assert answer.status_code == (200 if depth < 100 else 400)
+    assert depth < 100 or "nested too deeply" in answer.text

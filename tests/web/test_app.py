@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi import Body, FastAPI, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 
-from astrarium.web.app import create_app
+from astrarium.web.app import Application, create_app
 from astrarium.web.problems import Shapes
 
 
@@ -92,9 +92,17 @@ def test_strangers_pages_are_refused(headers: dict[str, str]) -> None:
         assert "refused" in answer.json()["detail"] or "does not answer" in answer.json()["detail"]
 
 
-def test_large_answers_are_compressed_on_request() -> None:
+@pytest.mark.parametrize("found", [False, True], ids=["by its route", "at once"])
+def test_large_answers_are_compressed_on_request(found: bool) -> None:
     app = _app(gzip_min_bytes=1000)
-    app.add_route("/long", lambda request: PlainTextResponse("x" * 5000), methods=["GET"])
+
+    async def long(request: Request) -> Response:
+        return Response("x" * 5000, media_type="text/plain")
+
+    app.add_route("/long", long, methods=["GET"])
+    assert isinstance(app, Application)
+    app.find = (lambda scope: long if scope["path"] == "/long" else None) if found else None
     with TestClient(app) as client:
         assert client.get("/long", headers={"accept-encoding": "gzip"}).headers["content-encoding"] == "gzip"
+        assert client.get("/long", headers={"accept-encoding": "identity"}).headers["vary"] == "Accept-Encoding"
         assert "content-encoding" not in client.get("/long", headers={"accept-encoding": "identity"}).headers

@@ -26,6 +26,18 @@ def request(path: str = "/api/v2/dags", host: str = "10.0.0.1") -> Any:
     return SimpleNamespace(scope={"path": path}, state=SimpleNamespace(), client=SimpleNamespace(host=host))
 
 
+@pytest.mark.parametrize(("host", "address"), [
+    ("192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+    ("::ffff:192.0.2.1", "::ffff:192.0.2.1"), ("testclient", "testclient"),
+])  # fmt: skip
+def test_clients_are_told_apart_by_what_is_theirs(host: str, address: str) -> None:
+    assert limit.address_of(request(host=host)) == address
+
+
+def test_a_client_without_an_address_is_counted_too() -> None:
+    assert limit.address_of(SimpleNamespace(client=None)) == ""  # type: ignore[arg-type]
+
+
 def passed(limits: Limits, times: int, principal: str = "ws/user:anna") -> int:
     """How many of so many requests pass."""
     count = 0

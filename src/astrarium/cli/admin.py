@@ -10,12 +10,14 @@ import typer
 
 from ..config import Settings
 from ..errors import Invalid
+from ..kernel.machine import Registry
 from ..kernel.types import Actor
+from ..surfaces.tenancy.access.signing import Signers
 from ..surfaces.tenancy.catalog import Users
 from ..surfaces.tenancy.password import Passwords, check_password
 from ..surfaces.tenancy.role import ADMIN, ROLES, check_role
 from ..surfaces.tenancy.room import KEYS_FOLDER
-from ..surfaces.tenancy.token import new_password, rotate
+from ..surfaces.tenancy.token import new_password, open_ring, rotate
 from ..web.caller import EVERYTHING, PERSONAL, Caller
 from .alone import open_worker
 from .link import Server, ask, live_server
@@ -23,6 +25,7 @@ from .option import DatabaseUrl, DataDir, examples, new_app, settings_of
 
 APP = new_app()
 CREATE, ROTATE = "create", "rotate-key"
+V1, ROTATE_PATH = "/api/v1", "/auth/keys/rotate"
 EXAMPLES = examples(
     "astrarium admin create",
     "astrarium admin create --username anna --role manager",
@@ -43,10 +46,11 @@ def admin(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
 ) -> int:
-    """Make a user (`create`), or give the server a new key to sign with (`rotate-key`).
+    """Make a user (`create`), or give the server new keys to sign with (`rotate-key`).
 
-    `create` asks for the password, twice; it works with a live server on the data folder and without one. After `rotate-key`,
-    restart the server: it makes new things with the new key, and what the old one made stays valid.
+    `create` asks for the password, twice. Both work with a live server on the data folder and without one. After `rotate-key`, tokens for
+    workspaces are signed with the new key at once; restart the server to sign sessions with the new secret. What the old ones made stays
+    valid.
     """
     settings = settings_of(data_dir=data_dir, database_url=database_url)
     if what == ROTATE:
@@ -91,10 +95,19 @@ async def _alone(settings: Settings, username: str, password: str, role: str) ->
 
 
 def _rotate(settings: Settings) -> int:
+    if not settings.master_key:
+        rotate(settings.data_dir / KEYS_FOLDER)
+    server = live_server(settings)
+    kid = ask(server, "POST", ROTATE_PATH, api=V1)["kid"] if server is not None else asyncio.run(_sign_anew(settings))
+    print(f"made the key {kid}; tokens for workspaces are signed with it from now on")
     if settings.master_key:
-        raise Invalid(
-            "the key comes from the setting master_key", hint="put the new secret before the old one, with a comma between"
-        )
-    rotate(settings.data_dir / KEYS_FOLDER)
-    print("made a new key; restart the server to use it")
+        print("the secret sessions are signed with comes from the setting master_key: put a new one before it, with a comma between")
+    else:
+        print("made a new secret in keys/master.key; restart the server to sign sessions with it")
     return 0
+
+
+async def _sign_anew(settings: Settings) -> str:
+    ring = open_ring(settings.data_dir / KEYS_FOLDER, settings.master_key)
+    async with open_worker(settings, idle=True) as worker:
+        return await Signers(worker.engine, ring, Registry()).rotate(BY_COMMAND.actor)

@@ -15,8 +15,10 @@ from ..kernel.types import Actor, Command, Scope
 from ..runs.message import ReopenRun, StartRun, StopRun
 from ..runs.work.prepare import prepared_start
 from ..spec.ids import uuid7
+from ..surfaces.builds import life as builds_life
 from ..surfaces.dags.catalog import Compiled
 from ..surfaces.dags.room import CLOCK_PLACE, Room
+from ..surfaces.graphs.work.fire import register_triggers
 from ..worker import Worker, load_steps
 from .follow import follow
 from .source import Source
@@ -35,9 +37,12 @@ async def open_worker(settings: Settings, *, idle: bool = False) -> AsyncIterato
     process has the folder, or it cannot be written."""
     room, registry = Room(settings, load_steps()), Registry()
     room.register(registry)
+    builds_life.register(registry)
+    register_triggers(registry, CLOCK_PLACE)
     closed = ("process", "python", CLOCK_PLACE) if idle else (CLOCK_PLACE,)
     places = dict.fromkeys(closed, 0)
     worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places=places)
+    builds_life.bind(worker.engine)
     await room.open(worker.engine)
     try:
         yield worker

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
-import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,32 +13,19 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from ..config import Settings
+from ..config.live import SERVER_FILE, Server, read_live
 from ..errors import AstrariumError, Conflict, Forbidden, Invalid, NotFound, Unavailable, Upstream
 
-SERVER_FILE = "server.json"
 API = "/api/v2"
 ANSWER_S = 30.0
-CONNECT_S = 2.0
-ERRORS: dict[int, type[AstrariumError]] = {400: Invalid, 403: Forbidden, 404: NotFound, 409: Conflict, 503: Unavailable}
-
-
-class Server(msgspec.Struct, frozen=True):
-    """What `server.json` says. Who can read its `token` is the owner, on a server with sign-in too."""
-
-    url: str
-    pid: int
-    token: str = ""
+ERRORS: dict[int, type[AstrariumError]] = {
+    400: Invalid, 403: Forbidden, 404: NotFound, 409: Conflict, 422: Invalid, 503: Unavailable,
+}  # fmt: skip
 
 
 def live_server(settings: Settings) -> Server | None:
-    """The server that works on the data folder now, if there is one. A file left by one that was killed does not count: nobody
-    listens there any more."""
-    path = Path(settings.data_dir, SERVER_FILE)
-    try:
-        server = msgspec.json.decode(path.read_bytes(), type=Server)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return server if is_alive(server.pid) and _listens(server.url) else None
+    """The server that works on the data folder now, if there is one."""
+    return read_live(Path(settings.data_dir, SERVER_FILE))
 
 
 def need_server(settings: Settings, what: str) -> Server:
@@ -54,8 +39,8 @@ def need_server(settings: Settings, what: str) -> Server:
     return server
 
 
-def ask(server: Server, method: str, path: str, body: Any = None) -> Any:
-    """One request below `/api/v2`; the decoded answer, None when it is empty. Raises what the server refused, in its words, and
+def ask(server: Server, method: str, path: str, body: Any = None, *, api: str = API) -> Any:
+    """One request below `api`; the decoded answer, None when it is empty. Raises what the server refused, in its words, and
     `Unavailable` when it does not answer."""
     address = urlsplit(server.url)
     connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port or 80, timeout=ANSWER_S)
@@ -67,7 +52,7 @@ def ask(server: Server, method: str, path: str, body: Any = None) -> Any:
         data, headers["Content-Type"] = msgspec.json.encode(body), "application/json"
     try:
         with contextlib.closing(connection):
-            connection.request(method, API + path, data, headers)
+            connection.request(method, api + path, data, headers)
             answer = connection.getresponse()
             text, status = answer.read(), answer.status
     except (OSError, http.client.HTTPException) as error:
@@ -94,29 +79,17 @@ def _decode(text: bytes) -> Any:
         return None
 
 
+def _detail(detail: Any) -> str:
+    """What surfaces say that tell refusals as `detail`: a text, or a list of what is wrong."""
+    if isinstance(detail, list):
+        parts = [one for one in detail if isinstance(one, dict)]
+        return "; ".join(f"{'.'.join(map(str, one.get('loc', ())))}: {one.get('msg', '')}" for one in parts)
+    return detail if isinstance(detail, str) else ""
+
+
 def _refusal(server: Server, status: int, document: Any) -> AstrariumError:
     told = document if isinstance(document, dict) else {}
-    message = str(told.get("message") or f"{server.url} answered {status}")
+    message = str(told.get("message") or _detail(told.get("detail")) or f"{server.url} answered {status}")
     details = told.get("details")
     hint = str(details.get("hint", "")) if isinstance(details, dict) else ""
     return ERRORS.get(status, Upstream)(message, code=str(told.get("code", "")), hint=hint)
-
-
-def _listens(url: str) -> bool:
-    address = urlsplit(url)
-    try:
-        socket.create_connection((address.hostname or "127.0.0.1", address.port or 80), CONNECT_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

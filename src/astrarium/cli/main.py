@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "enqueue": (".enqueue", "put a run into its queue"),
     "dequeue": (".dequeue", "take a waiting run out of its queue"),
     "validate": (".validate", "check DAG files and tell everything that is wrong with them"),
+    "graph": (".graph", "run graphs, see what they did, answer them, fork and replay them"),
     "server": (".server", "serve the HTTP API and run what it is asked to"),
     "dags": (".dags", "list the DAGs of the DAG folder"),
     "runs": (".runs", "list runs, newest first"),
@@ -39,7 +40,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": (".takeover", "take over DAGs and history of a Dagu installation"),
     "history": (".history", "take over only the history of a Dagu installation"),
     "openapi": (".openapi", "print the description of the HTTP API"),
-    "config": (".config", "show every setting and where its value comes from"),
+    "auth": (".auth", "sign in at a server, see as whom, sign out"),
+    "config": (".config", "show every setting and where it comes from; registries, profiles"),
+    "environment": (".environment", "list, make and delete a workspace's environments"),
+    "build": (".build", "make tasks of your own modules"),
+    "builds": (".builds", "list builds of tasks, look at one, end one"),
+    "tasks": (".tasks", "list tasks, look at one, retry or cancel one"),
+    "plans": (".plans", "show which tasks a build consists of"),
+    "deployments": (".deployments", "show with which code builds are done"),
+    "executions": (".executions", "show who makes which task"),
+    "concurrency-limits": (".concurrency", "say how many tasks of a kind may run at a time"),
     "version": (".version", "print the version"),
 }
 """name → (module in this room, what it does)"""
@@ -120,7 +130,7 @@ def _call(name: str, arguments: list[str], debug: bool) -> int:
         code = typer.main.get_command(module.APP).main(arguments, prog_name=f"astrarium {name}", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", "", INTERRUPTED)
     except BrokenPipeError:
         return _reader_left()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 STYLES = {
@@ -52,6 +54,25 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str)
         cells = zip(columns, row, strict=True)
         table.add_row(*(text(str(cell), style=STYLES.get(str(cell), "") if name == "status" else "") for name, cell in cells))
     importlib.import_module("rich.console").Console().print(table)
+
+
+def show_values(found: Mapping[str, Any]) -> None:
+    """Print what is known of one thing, a line each; what is empty is left out. Times are shown in people's own zone."""
+    told = [(name.replace("_", " "), _said(name, value)) for name, value in found.items() if value not in (None, "", [], {})]
+    show_rows(("what", "value"), told, "")
+
+
+def clock(moment: str | None) -> str:
+    """A time as a server writes it (RFC 3339), in people's own zone, to the second."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def _said(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return clock(value) if name.endswith(("_at", "_by")) and value[:4].isdigit() else value
+    if isinstance(value, list | dict):
+        return ", ".join(map(str, value)) if isinstance(value, list) and not isinstance(value[0], dict) else json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _one_line(cell: Any) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from ..config import Settings
+from ..config.live import is_alive
 from ..errors import Invalid, NotFound, Unavailable
 from ..spec.graph import Graph, decode_graph
 from ..store.sqlite import open_reader
-from .link import is_alive
 from .view import RunView, StepView, lay_out, step_word
 
 Read = Callable[[str, Sequence[Any]], Awaitable[list[tuple[Any, ...]]]]

@@ -76,7 +76,9 @@ class Engine:
 
     async def submit(self, command: Command, things: Sequence[NewThing] = ()) -> Receipt:
         """Decide a command and wait until its events are durable. Raises the error of the tree it was refused with."""
-        return (await self.submit_all((command,), things))[0]
+        unit = Unit((command,), None, things)
+        await self._durable(unit)
+        return unit.receipts[0]
 
     async def submit_all(self, commands: Sequence[Command], things: Sequence[NewThing] = ()) -> list[Receipt]:
         """Commands that happen together in one transaction, or not at all; `things` they refer to are stored with them."""
@@ -243,8 +245,7 @@ class Engine:
     def _ready(self, unit: Unit) -> bool | None:
         """Whether a unit can be decided at once; None = it was refused."""
         try:
-            for kind, data in unit.things:
-                self.things.know(kind, data)
+            unit.stored = [(self.things.know(kind, data), kind, data) for kind, data in unit.things]
             return self._at_hand(unit)
         except AstrariumError as error:
             unit.answer(error)
@@ -291,8 +292,8 @@ class Engine:
 
     def _decide(self, unit: Unit) -> None:
         unit.receipts = []
-        for kind, data in unit.things:
-            self.things.put(kind, data, self.clock.now(), self.filling.batch)
+        for key, kind, data in unit.stored:
+            self.things.put(key, kind, data, self.clock.now(), self.filling.batch)
         if len(unit.commands) > 1:
             self._note_rows(unit.commands)
         undo = self.memory.remember(unit.commands) if len(unit.commands) > 1 else None
@@ -499,7 +500,7 @@ class Engine:
                 data = machine.dump(state)
                 hot.snapshot_taken(len(data))
                 batch.put(SNAPSHOTS, (stream, hot.seq, hot.scope.workspace, hot.scope.environment, data))
-            if hot.leased and machine.ended(state):
+            if hot.leased and (machine.ended(state) or machine.rests(state)):
                 hot.leased = False
                 batch.drop(LEASES, (stream, self.worker))
 

@@ -18,7 +18,22 @@ from .machine import Registry
 from .memory import Hot, Memory
 from .ports import COUNTERS, JOBS, LEASES, SNAPSHOTS, Batch, NewEvent
 from .slots import ExpireJob, GrantJob, Place, Slot
-from .types import ENGINE, Command, Count, Done, Facts, Job, JobDone, Receipt, Scope, SlotAsk, SlotFree, SlotGranted, Tombstone
+from .types import (
+    ENGINE,
+    Command,
+    Count,
+    Done,
+    Drop,
+    Facts,
+    Job,
+    JobDone,
+    Receipt,
+    Scope,
+    SlotAsk,
+    SlotFree,
+    SlotGranted,
+    Tombstone,
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -27,9 +42,10 @@ NewThing = tuple[str, bytes]
 
 
 class Unit:
-    """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch."""
+    """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch. `stored`: its `things` and
+    their hashes."""
 
-    __slots__ = ("change", "commands", "done", "receipts", "rechecked", "things")
+    __slots__ = ("change", "commands", "done", "receipts", "rechecked", "stored", "things")
 
     def __init__(
         self,
@@ -42,6 +58,7 @@ class Unit:
         self.done = done
         self.things = things
         self.change = change
+        self.stored: Sequence[tuple[str, str, bytes]] = ()
         self.receipts: list[Receipt] = []
         self.rechecked = False
 
@@ -138,6 +155,8 @@ class Effects:
         elif kind is Count:
             row = (hot.scope.workspace, effect.name, effect.subject, effect.mark, now, effect.amount)
             self._engine.filling.batch.put(COUNTERS, row)
+        elif kind is Drop:
+            self._engine.filling.batch.drop(effect.of, effect.key)
         elif kind is SlotAsk:
             slot = self._slot(hot.scope, effect.name)
             granted = [] if effect.over else slot.allow(effect.limit, self._engine.filling.batch)

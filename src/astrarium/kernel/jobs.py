@@ -31,6 +31,9 @@ DEAD_LEASES = (
 SHARED_LINE = 2
 """With several servers, a line longer than this many times the places is left for the others."""
 RETRY_REPORT_S = 0.5
+CLAIM_AGAIN = 500_000
+"""After how many microseconds to look again for what is due and was not given to us: it was born meanwhile, another server is claiming it,
+or our lease is over and we do not know it yet."""
 
 
 class WritePath(Protocol):
@@ -70,6 +73,10 @@ class Jobs:
         self._used: dict[str, int] = {}
         self._line: dict[str, OrderedDict[str, Carried]] = {}
         self._starting: dict[str, Carried] = {}
+        """Born in a batch that is not durable yet."""
+        self._claiming: dict[str, Carried] = {}
+        """Ours in the store; that they begin is not durable yet. The same job may be born anew meanwhile: a batch that is decided again
+        takes back the birth, never the claim."""
         self._claimed: set[str] = set()
         self._running: dict[str, Carried] = {}
         self._accepting = False
@@ -113,7 +120,7 @@ class Jobs:
         if carried is None:
             return False
         line = self._line.get(carried.place)
-        return not line or job.id not in line  # an earlier claim of the same job may be on its way
+        return not line or job.id not in line  # an earlier birth of the same job may be on its way
 
     def withdraw(self, job: Job) -> None:
         """The transaction the job was to be born in did not happen."""
@@ -138,10 +145,13 @@ class Jobs:
             asyncio.get_running_loop().call_soon(self._next, carried.place)
 
     def start(self, job: Job) -> None:
-        """Begin a job whose claim is durable."""
+        """Begin a job whose birth is durable."""
         carried = self._starting.pop(job.id, None)
-        if carried is None:
-            return
+        if carried is not None:
+            self._begin(carried)
+
+    def _begin(self, carried: Carried) -> None:
+        job = carried.job
         self._running[job.id] = carried
         kind = self._engine.registry.kinds[job.kind]
         try:
@@ -221,19 +231,19 @@ class Jobs:
     def _claim(self, carried: Carried) -> None:
         """Tell the life that its job begins, and begin it after the commit."""
         job = carried.job
-        self._starting[job.id] = carried
         body = self._engine.registry.kinds[job.kind].claim(job)
         if body is None:
-            self.start(job)
+            self._begin(carried)
             return
+        self._claiming[job.id] = carried
 
         def done(receipt: Any, error: Exception | None) -> None:
+            if self._claiming.get(job.id) is carried:  # and not a later claim of the same job
+                del self._claiming[job.id]
             if receipt is not None and receipt.events:
-                self.start(job)
+                self._begin(carried)
                 return
             # Its life moved on, and the job went with the answer; or it is not due yet; or nobody knows.
-            if self._starting.get(job.id) is carried:  # and not a later birth of the same job
-                del self._starting[job.id]
             self._leave(carried)
             if isinstance(error, Unavailable):
                 self.doubt([(job, carried.scope)])
@@ -250,9 +260,10 @@ class Jobs:
 
     def _admit(self, job: Job, scope: Scope) -> None:
         """Work on a job this process owns in the store."""
-        if job.id in self._starting:
-            self.doubt(())  # born anew in a batch that may yet fail: then its old row is ours, and nobody works on it
-        if job.id in self._running or job.id in self._starting:
+        if job.id in self._starting or job.id in self._claiming:
+            self.doubt(())  # in a batch that may yet fail: then this row is ours, and nobody works on it
+            return
+        if job.id in self._running:
             return
         kind = self._engine.registry.kinds[job.kind]
         place = kind.place(job)
@@ -328,7 +339,7 @@ class Jobs:
 
     def _known(self) -> set[str]:
         """The jobs this process works on, waiting ones included."""
-        return {*self._starting, *self._running, *(id_ for line in self._line.values() for id_ in line)}
+        return {*self._starting, *self._claiming, *self._running, *(id_ for line in self._line.values() for id_ in line)}
 
     async def claim_due(self) -> int:
         """Claim what is due and has no owner; returns how many."""
@@ -349,7 +360,7 @@ class Jobs:
         if len(rows) < CLAIM_CHUNK:
             due = await engine.store.read("SELECT min(not_before) FROM jobs WHERE owner = ''")
             if due and due[0][0] is not None:
-                self._expect(max(due[0][0], now + 1))
+                self._expect(due[0][0] if due[0][0] > now else now + CLAIM_AGAIN)
             return 0
         return len(rows)
 
@@ -447,7 +458,7 @@ class Jobs:
 
     def streams(self) -> set[str]:
         """The lives this process works on now."""
-        carried = (*self._starting.values(), *self._running.values())
+        carried = (*self._starting.values(), *self._claiming.values(), *self._running.values())
         return {one.job.stream for one in carried}
 
     async def drain(self, timeout_s: float) -> bool:

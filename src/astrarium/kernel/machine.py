@@ -101,6 +101,11 @@ class Machine(Generic[S]):
         """Whether the life has ended (its stream may be pruned)."""
         return False
 
+    def rests(self, state: S) -> bool:
+        """Whether nothing is carried out for the life, and only an order from outside or a date will move it, perhaps in weeks: it
+        leaves memory until then."""
+        return False
+
     def upcast(self, type_name: str, v: int, body: bytes) -> bytes:
         """Bring an event body written by an older version up to the present one."""
         return body

@@ -184,13 +184,13 @@ class Memory:
                 self.hot.pop(head, None)
 
     def settle(self, written: set[str], filling: set[str], busy: Callable[[], set[str]]) -> None:
-        """After a commit: let go of lives that ended, and above the limit of the oldest that nobody works on now (`busy`)."""
+        """After a commit: let go of lives that ended or rest, and above the limit of the oldest that nobody works on now (`busy`)."""
         for moved in self._loads.values():
             moved |= written  # what is being read of these may be what was before
         for stream in written:
             if stream not in filling:
                 hot = self.hot.get(stream)
-                if hot is not None and hot.machine.ended(hot.state):
+                if hot is not None and (hot.machine.ended(hot.state) or hot.machine.rests(hot.state)):
                     del self.hot[stream]
         if len(self.hot) > self._limit:
             kept = filling | busy()

@@ -124,6 +124,14 @@ class Count(msgspec.Struct, frozen=True):
     amount: int = 1
 
 
+class Drop(msgspec.Struct, frozen=True):
+    """A row that is no more, by its key (a plain value, or a tuple of several). A machine that put it in the same batch takes it out
+    of its `rows` itself."""
+
+    of: Table
+    key: Any
+
+
 class SlotGranted(msgspec.Struct, frozen=True, tag=True):
     """The command a stream receives when its `SlotAsk` is granted. `fence` grows with every grant of that slot."""
 
@@ -131,7 +139,7 @@ class SlotGranted(msgspec.Struct, frozen=True, tag=True):
     fence: int
 
 
-Effect = Job | JobDone | SlotAsk | SlotFree | Count
+Effect = Job | JobDone | SlotAsk | SlotFree | Count | Drop
 
 
 class SlotView(msgspec.Struct, frozen=True):

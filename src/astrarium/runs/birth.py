@@ -9,8 +9,22 @@ import msgspec
 
 from ..errors import Refused
 from ..kernel.types import Facts
-from .message import ForkRun, ImportRun, RunBegan, RunCreated, RunEnded, RunForked, RunImported, RunPrepared, StartRun, StepEnded
-from .routing.port import Close, MoveOn
+from .message import (
+    ForkRun,
+    ImportRun,
+    RunBegan,
+    RunCreated,
+    RunEnded,
+    RunForked,
+    RunImported,
+    RunPrepared,
+    StartRun,
+    StepAsked,
+    StepDropped,
+    StepEnded,
+)
+from .ports import Ask
+from .routing.port import Close, Drop, MoveOn, Question
 from .state import Definition, RunState, Step
 
 Events = list[Any]
@@ -36,15 +50,18 @@ def queue_slot(queue: str) -> str:
 def start_run(state: RunState, command: StartRun, facts: Facts) -> Events:
     check_start(state, command, facts)
     definition: Definition = facts.things[command.graph]
+    if definition.shape is not None:
+        definition.shape.start(command.state)
     resolved = command.resolved
     events: Events = [RunCreated(command if resolved is None else msgspec.structs.replace(command, resolved=None))]
     if command.queue and not command.at_once:
         return events
     memo, prepare = definition.router.fresh(definition.plan), definition.graph.prepare is not None
+    document = definition.shape.complete(command.state) if definition.shape is not None else {}
     if not prepare or resolved is None:
-        return [*events, *begin(definition, memo, {}, prepare)]
-    moves = definition.router.begin(definition.plan, memo, {})
-    return [*events, RunBegan(prepared=True), RunPrepared(resolved, tuple(moves)), *closing(moves)]
+        return [*events, *begin(definition, memo, document, prepare, facts.now)]
+    moves = definition.router.begin(definition.plan, memo, document)
+    return [*events, RunBegan(prepared=True), RunPrepared(resolved, tuple(moves)), *following(moves, facts.now)]
 
 
 def check_start(state: RunState, start: StartRun, facts: Facts) -> None:
@@ -67,21 +84,33 @@ def check_start(state: RunState, start: StartRun, facts: Facts) -> None:
             )
 
 
-def begin(definition: Definition, memo: Any, document: dict[str, Any], prepare: bool) -> Events:
+def begin(definition: Definition, memo: Any, document: dict[str, Any], prepare: bool, now: int) -> Events:
     """First events of a run that has its place."""
     if prepare:
         return [RunBegan()]
     moves = definition.router.begin(definition.plan, memo, document)
-    return [RunBegan(tuple(moves)), *closing(moves)]
+    return [RunBegan(tuple(moves)), *following(moves, now)]
 
 
-def closing(moves: Sequence[MoveOn], state: RunState | None = None) -> Events:
-    """A `Close` among the moves ends the run in the same decision, and with it what still runs to tell of a wait."""
+def following(moves: Sequence[MoveOn], now: int, state: RunState | None = None) -> Events:
+    """What moves entail in the same decision: steps nothing waits for end, questions are asked, and a `Close` ends the run and what
+    still runs to tell of a wait."""
+    events: Events = []
+    for move in moves:
+        if type(move) is Drop:
+            events.append(StepDropped(move.no))
+        elif type(move) is Question:
+            events.append(StepAsked(move.no, move.ask, ask_until(move.ask, now)))
     last = moves[-1] if moves else None
-    if not isinstance(last, Close):
-        return []
+    if type(last) is not Close:
+        return events
     tellers = [step for step in state.steps.values() if is_teller(state, step)] if state is not None else []
-    return [*(StepEnded(step.no, "cancelled") for step in tellers), RunEnded(last.outcome, last.reason)]
+    return [*events, *(StepEnded(step.no, "cancelled") for step in tellers), RunEnded(last.outcome, last.reason)]
+
+
+def ask_until(ask: Ask, now: int) -> int:
+    """When a question asked now is over; 0 = never."""
+    return now + int(ask.timeout_s * 1_000_000) if ask.timeout_s else 0
 
 
 def is_teller(state: RunState, step: Step) -> bool:
@@ -97,7 +126,7 @@ def fork_run(state: RunState, command: ForkRun, facts: Facts) -> Events:
     router = definition.router
     fresh = command.memo is None
     memo = router.fresh(definition.plan) if fresh else router.load(definition.plan, command.memo)
-    return [RunForked(command), *begin(definition, memo, command.document, command.prepare)]
+    return [RunForked(command), *begin(definition, memo, command.document, command.prepare, facts.now)]
 
 
 def import_run(state: RunState, command: ImportRun, facts: Facts) -> Events:

@@ -8,27 +8,30 @@ the decision that followed is taken anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypedDict
 
 import msgspec
 
 from ..errors import Invalid, NotFound, Problem, Refused
 from ..kernel.engine import Engine
-from ..kernel.types import ENGINE, Actor, Command, Scope, Tombstone
+from ..kernel.filling import NewThing
+from ..kernel.types import ENGINE, Actor, Command, Scope
 from ..spec.ids import uuid7
-from .fold import FOLDS
-from .message import ForkRun, Inherited, Origin, StartRun, StepEnded
+from .message import ForkRun, Inherited, Origin, StartRun
+from .past.mutate import Mutation, check, fork_rules
 from .state import RunState, Step, dump_state, load_state
 
 
 class Changes(TypedDict, total=False):
     """`params`: a start text as for a new run; everything runs again. `outputs`: node name → what its kept step shall have made; what
-    follows from it runs again. `document`: fields of a rules graph's state document to be overridden."""
+    follows from it runs again. `document`: fields of a rules graph's state document to be overridden; `mutation`:
+    all that may differ in such a graph."""
 
     params: str | None
     outputs: dict[str, str] | None
     document: dict[str, Any] | None
+    mutation: Mutation | None
 
 
 async def fork_run(
@@ -40,25 +43,44 @@ async def fork_run(
     changes: Changes | None = None,
     actor: Actor = ENGINE,
     key: str = "",
+    alias: str = "",
+    graph: str = "",
+    things: Sequence[NewThing] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> str:
-    """Fork a run and return the new run's id. `step` is a node's name or id, or a step's number; None = go on from where the source
-    came to: what did not go well runs again. Raises `NotFound` for an unknown run or step, `Invalid` for changes that cannot take
-    effect, `Refused` when the log the fork needs was pruned."""
+    """Fork a run and return the new run's id. `step` is a node's name or id, or a step's number (of a graph of rules, its place on the
+    way); None = go on from where the source came to: what did not go well runs again. `alias` is the id the client shall know the run by;
+    `graph` another version of the graph, with the same nodes (`things`: to be stored with it); `labels` are added to the source's.
+    Raises `NotFound` for an unknown run or step, `Invalid` for changes that cannot take effect, `Refused` when the log the fork needs was
+    pruned."""
     source = await engine.state(f"run:{source_run_id}", scope)
     if source is None:
         raise NotFound(f"there is no run {source_run_id}")
     asked = {name: value for name, value in (changes or {}).items() if value is not None}
     run = uuid7()
     start = StartRun(
-        source.graph, source.name, source.surface, run, str(asked.get("params", source.params)), "fork",
-        priority=source.priority, labels=source.labels,
+        graph or source.graph, source.name, source.surface, alias or run, str(asked.get("params", source.params)), "fork",
+        priority=source.priority, labels={**source.labels, **(labels or {})}, chosen=bool(alias),
     )  # fmt: skip
     if source.known.router.kind == "rules":
-        order = await _fork_rules(engine, source, start, step, asked)
+        order = await _fork_rules(engine, source, start, step, asked, f"cf:{actor}")
     else:
         order = _fork_depends(source, start, step, asked)
-    receipt = await engine.submit(Command(f"run:{run}", order, scope, actor, key))
+    if graph:
+        await _check_version(engine, source, graph, things)
+    receipt = await engine.submit(Command(f"run:{run}", order, scope, actor, key), things)
     return receipt.stream.partition(":")[2]
+
+
+async def _check_version(engine: Engine, source: RunState, graph: str, things: Sequence[NewThing]) -> None:
+    """The router's memory of the source is worth something for this graph only if its nodes are the same."""
+    for kind, data in things:
+        engine.things.know(kind, data)
+    other = (await engine.things.fetch((graph,)))[graph]
+    names = [[node.name for node in known.nodes] for known in (source.known, other)]
+    if names[0] != names[1] or source.known.graph.router != other.graph.router:
+        told = f"the other version of {source.name} has other nodes: {', '.join(names[1])}"
+        raise Invalid(told, [Problem(told, "graph", hint=f"nodes of the run are: {', '.join(names[0])}")])
 
 
 def _from_start(source: RunState, start: StartRun, at_step: int, asked: dict[str, Any]) -> ForkRun:
@@ -104,49 +126,40 @@ def _fork_depends(source: RunState, start: StartRun, step: str | int | None, ask
 
 
 async def _fork_rules(
-    engine: Engine, source: RunState, start: StartRun, step: str | int | None, asked: dict[str, Any]
+    engine: Engine, source: RunState, start: StartRun, step: str | int | None, asked: dict[str, Any], by: str
 ) -> ForkRun:
     at = _find_visit(source, step)
     if at < 0 or _must_start_over(source, asked):
         return _from_start(source, start, at, asked)
-    past = await _past(engine, source, at)
-    router, plan = source.known.router, source.known.plan
-    router.rewind(plan, past.memo, (at,))
-    kept = _kept(past, ())
-    latest = {one.node: one.no for one in sorted(kept, key=lambda one: one.no)}
+    place = source.steps[at].place
+    kept = _kept(source, ())
+    latest = {one.node: one.no for one in sorted(kept, key=lambda one: one.no) if one.no <= at}
     outputs: dict[str, str] = asked.get("outputs", {})
     overridden = {latest.get(_find_node(source, name), -1): (name, text) for name, text in outputs.items()}
-    document = {**past.document, **asked.get("document", {})}
-    return ForkRun(
-        start, source.run, source.round, at, _override(source, kept, overridden), router.dump(past.memo), source.resolved,
-        document, asked,
-    )  # fmt: skip
+    told: Mutation = asked.pop("mutation", Mutation())
+    mutation = msgspec.structs.replace(told, document={**asked.get("document", {}), **told.document})
+    changes = {**asked, "mutation": msgspec.to_builtins(told, str_keys=True)} if told != Mutation() else asked
+    try:
+        order = await fork_rules(engine, source, start, place, mutation, by, changes, kept)
+    except Refused as refused:
+        if refused.code == "pruned" and at == max(source.steps):
+            return _at_the_end(source, start, at, mutation, by, changes, _override(source, kept, overridden))
+        raise
+    return msgspec.structs.replace(order, steps=_override(source, list(order.steps), overridden))
 
 
-async def _past(engine: Engine, source: RunState, no: int) -> RunState:
-    """A run as it was when step `no` had ended and nothing had followed from that yet."""
-    past = RunState(run=source.run, scope=source.scope, known=source.known)
-    seq = 0
-    while page := await engine.tail.read_stream(f"run:{source.run}", seq):
-        for event in page:
-            body, seq = event.body, event.seq
-            if type(body) is Tombstone:
-                return _pruned_past(source, no)
-            if type(body) is StepEnded and body.no == no:
-                FOLDS[StepEnded](past, msgspec.structs.replace(body, moves=()), event.at)
-                return past
-            FOLDS[type(body)](past, body, event.at)
-    raise Refused(f"the log of run {source.alias} does not tell how step {no} ended")
-
-
-def _pruned_past(source: RunState, no: int) -> RunState:
+def _at_the_end(
+    source: RunState, start: StartRun, at: int, mutation: Mutation, by: str, changes: dict[str, Any], kept: tuple[Inherited, ...]
+) -> ForkRun:
     """Without the log only the last state is left, which is the past of the last step."""
-    if no != max(source.steps):
-        raise Refused(
-            f"the log of run {source.alias} was pruned: it can be forked at its last step only", code="pruned",
-            hint=f"fork at step {max(source.steps)}, or start a new run",
-        )  # fmt: skip
-    return load_state(source.run, source.scope, dump_state(source), source.known)
+    check(source, mutation, source.steps[at].place)
+    past = load_state(source.run, source.scope, dump_state(source), source.known)
+    router, plan = source.known.router, source.known.plan
+    router.rewind(plan, past.memo, (at,))
+    return ForkRun(
+        start, source.run, source.round, at, kept, router.dump(past.memo), source.resolved,
+        {**past.document, **mutation.document}, changes, overrides=mutation.overrides, answers=mutation.answers, by=by,
+    )  # fmt: skip
 
 
 def _find_node(source: RunState, step: str | int | None) -> int:
@@ -172,7 +185,7 @@ def _find_visit(source: RunState, step: str | int | None) -> int:
         node = _find_node(source, step)
         ended = [one for one in ended if one.node == node]
     elif step is not None:
-        ended = [one for one in ended if one.no == step]
+        ended = [one for one in ended if one.place == step]
     if not ended and step is not None:
         raise NotFound(f"run {source.alias} of {source.name} has no ended step {step!r}")
     return max((one.no for one in ended), default=-1)
@@ -193,7 +206,8 @@ def _inherited(state: RunState, step: Step) -> Inherited:
         origin = Origin(state.run, state.created_at, step.round, step.try_no)
     return Inherited(
         step.no, step.node, step.outcome, step.output, step.exit_code, step.error, step.tolerated, step.marked, step.passed,
-        step.partial, step.try_no, step.passes, step.started_at, step.ended_at, tuple(step.answers), origin,
+        step.partial, step.try_no, step.passes, step.started_at, step.ended_at, tuple(step.answers), origin, at=step.at,
+        branch=step.branch, patch=step.patch,
     )  # fmt: skip
 
 

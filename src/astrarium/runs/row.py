@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..kernel.record.artifact import ARTIFACTS
 from ..kernel.types import Row, table
 from ..spec.graph import Output
-from .fold import as_json
-from .state import RunState, Step
+from .state import RunState, Step, as_json
 
 RUNS = table(
     "runs",
@@ -21,8 +21,10 @@ STEPS = table(
     "steps",
     "run round no",
     "run round:int no:int workspace node kind status outcome tolerated:int partial:int inherited:int tries:int retries:int"
-    " passes:int worker exit_code:int error output ask:json answers:json started_at:int ended_at:int",
+    " passes:int worker exit_code:int error output ask:json answers:json started_at:int ended_at:int place:int branch code",
 )
+
+TABLES = (RUNS, STEPS, ARTIFACTS)
 
 
 def shown_status(state: RunState) -> tuple[str, str]:
@@ -72,7 +74,7 @@ def step_row(state: RunState, step: Step) -> tuple[Any, ...]:
         step.status, step.outcome or "", int(step.tolerated), int(step.partial), int(step.inherited), step.try_no, step.retries,
         step.passes, step.worker, step.exit_code, step.error, step.output,
         as_json(step.ask) if step.ask is not None else "{}", as_json(step.answers) if step.answers else "[]",
-        step.started_at, step.ended_at,
+        step.started_at, step.ended_at, step.place, step.branch, step.code,
     )  # fmt: skip
 
 

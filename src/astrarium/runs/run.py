@@ -15,17 +15,17 @@ from ..spec import notice
 from ..spec.graph import NoticeOn
 from . import message as m
 from .birth import active_slot, alias_slot, id_slot, queue_slot
-from .decide import DECISIONS
-from .fold import FOLDS
+from .decide.table import DECISIONS
+from .fold.table import FOLDS
 from .message import EndTry, StartTry
-from .row import RUNS, STEPS, run_row, step_row
+from .row import RUNS, STEPS, TABLES, run_row, shown_status, step_row
 from .state import RunState, StepStatus, dump_graph, dump_state, load_state
 
 RUN = "run"
 STEP = "step"
 ALIVE = ("running", "pausing", "paused", "stopping")
 OPEN_STEP = ("step ready", "step offered", "step running", "step delayed", "step asking", "step parent")
-ENDS = (m.EndTry, m.LoseTry, m.AnswerAsk, m.TimeOutAsk, m.EndChild, m.StopRun, m.TimeOutRun)
+ENDS = (m.EndTry, m.LoseTry, m.AnswerAsk, m.TimeOutAsk, m.EndChild, m.StopRun, m.TimeOutRun, m.ExpireFan)
 BEGINS = (m.StartRun, m.ForkRun, SlotGranted)
 CLOSES = (*BEGINS, m.Resolved, *ENDS, m.ReopenRun)
 
@@ -40,11 +40,14 @@ TABLE = (
     Move(RUN, ("pausing",), (m.PauseRun, m.Resolved, *ENDS), m.RunPaused, ("paused",)),
     Move(RUN, ("pausing", "paused"), (m.ResumeRun,), m.RunResumed, ("running",)),
     Move(RUN, (*ALIVE, "queued"), (m.StopRun, m.TimeOutRun), m.RunStopping, ("stopping",)),
-    Move(RUN, ("ended",), (m.ReopenRun,), m.RunReopened, ("running", "queued")),
+    Move(RUN, ("ended", "paused"), (m.ReopenRun,), m.RunReopened, ("running", "queued")),
+    Move(RUN, ("running",), (m.ExpireFan,), m.FanExpired, ("running",)),
     Move(STEP, ("step offered", "step delayed"), (m.StartTry,), m.StepStarted, ("step running",)),
     Move(STEP, ("step running",), (m.EndTry, m.LoseTry), m.StepDelayed, ("step delayed",)),
     Move(STEP, ("step parent",), (m.EndChild,), m.StepDelayed, ("step delayed",)),
     Move(STEP, ("step running",), (m.EndTry,), m.StepAsked, ("step asking",)),
+    Move(STEP, ("step ready",), CLOSES, m.StepAsked, ("step asking",)),
+    Move(STEP, OPEN_STEP, ENDS, m.StepDropped, ("step done",)),
     Move(STEP, ("step asking",), (m.AnswerAsk,), m.AnswerGiven, ("step asking",)),
     Move(STEP, ("step running",), (m.EndTry,), m.ChildrenSpawned, ("step parent",)),
     Move(STEP, ("step parent",), (m.EndChild,), m.ChildEnded, ("step parent",)),
@@ -62,7 +65,7 @@ class RunMachine(Machine[RunState]):
     name = "run"
     events = m.EVENTS
     table = TABLE
-    tables = (RUNS, STEPS)
+    tables = TABLES
     creates = (m.StartRun, m.ForkRun, m.ImportRun)
 
     def new(self, stream: str, scope: Scope) -> RunState:
@@ -124,6 +127,7 @@ class RunMachine(Machine[RunState]):
             state.known = facts.things[start.graph]
         state.fresh = []
         state.let_go = []
+        state.fans = []
         return decision(state, command, facts)
 
     def status(self, state: RunState, event: Any) -> str:
@@ -138,6 +142,8 @@ class RunMachine(Machine[RunState]):
     def react(self, state: RunState, event: Any, at: int) -> Iterable[Effect]:
         follow = REACTIONS.get(type(event))
         effects: Sequence[Effect] = follow(state, event, at) if follow is not None else ()
+        if state.fans:
+            effects = [*effects, *fan_timers(state)]
         if not state.fresh:
             return effects
         jobs: list[Job] = []
@@ -160,6 +166,9 @@ class RunMachine(Machine[RunState]):
     def rows(self, state: RunState) -> Iterable[Row]:
         made: list[Row] = [(STEPS, step_row(state, state.steps[no])) for no in state.touched]
         state.touched.clear()
+        if state.told:
+            made = [*state.told, *made]
+            state.told = []
         if state.run_touched:
             state.run_touched = False
             made.append((RUNS, run_row(state)))
@@ -178,6 +187,10 @@ class RunMachine(Machine[RunState]):
 
     def ended(self, state: RunState) -> bool:
         return state.status == "ended"
+
+    def rests(self, state: RunState) -> bool:
+        """Paused, or waiting for a person."""
+        return state.status == "paused" or shown_status(state)[0] == "waiting"
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
@@ -206,6 +219,16 @@ def run_timer(state: RunState) -> list[Effect]:
     if not state.due:
         return []
     return [Job(f"{state.run}/due", "run_due", f"run:{state.run}", {"round": state.round}, state.due)]
+
+
+def fan_timers(state: RunState) -> list[Effect]:
+    """A job for each fan that was given a date."""
+    made: list[Effect] = [
+        Job(f"{state.run}/fan/{place}", "fan_due", f"run:{state.run}", {"at": place, "round": state.round}, due)
+        for place, due in state.fans
+    ]
+    state.fans = []
+    return made
 
 
 def prepare_job(state: RunState) -> list[Effect]:
@@ -257,6 +280,8 @@ def notices(state: RunState, on: NoticeOn, at: int, no: int = -1) -> list[Effect
 
 def after_asked(state: RunState, event: m.StepAsked, at: int) -> list[Effect]:
     told = notices(state, "wait", at, event.no)
+    if state.answers and state.steps[event.no].place in state.answers:
+        return [*told, Job(f"{state.run}/{event.no}/answer", "give_answer", f"run:{state.run}", {"no": event.no})]
     if not event.until:
         return told
     body = {"no": event.no, "until": event.until}
@@ -284,6 +309,15 @@ def after_step_ended(state: RunState, event: m.StepEnded, at: int) -> Sequence[E
     if state.known.graph.notices and event.outcome in notice.BAD_STEPS:
         effects.extend(notices(state, "failure", at, event.no))
     return effects
+
+
+def after_dropped(state: RunState, event: m.StepDropped, at: int) -> list[Effect]:
+    """What the step still owed is not wanted any more: its job, its date, its child runs."""
+    step, effects = state.steps[event.no], [JobDone(f"{state.run}/{event.no}")]
+    if step.until:
+        effects.append(JobDone(f"{state.run}/{event.no}/ask"))
+    body = {"outcome": "cancelled", "mode": "signal", "grace_s": state.known.graph.stop_grace_s, "no": event.no}
+    return [*effects, Job(f"{state.run}/{event.no}/stop", "stop_children", f"run:{state.run}", body)]
 
 
 def after_stopping(state: RunState, event: m.RunStopping, at: int) -> list[Effect]:
@@ -321,6 +355,7 @@ REACTIONS: dict[type, Any] = {
     m.ChildrenSpawned: start_children,
     m.ChildEnded: start_children,
     m.StepEnded: after_step_ended,
+    m.StepDropped: after_dropped,
     m.RunStopping: after_stopping,
     m.RunEnded: after_ended,
     m.RunRenamed: after_renamed,

@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..kernel.types import Needs, Scope
+from ..kernel.types import Needs, Row, Scope
 from ..spec.graph import Graph, Node, decode_graph
 from .message import Origin, Parent, Resolved
 from .ports import Ask, Child, StepOutcome
 from .routing.depends import DependsRouter
 from .routing.port import Router, RunOutcome
 from .routing.rules import RulesRouter
+from .routing.rules.state import Shape
 
 RunStatus = Literal["new", "queued", "running", "pausing", "paused", "stopping", "ended"]
 StepStatus = Literal["idle", "ready", "offered", "running", "delayed", "asking", "parent", "done"]
@@ -25,13 +26,14 @@ ROUTERS: dict[str, Router] = {"depends": DependsRouter(), "rules": RulesRouter()
 class Definition:
     """A graph with its router's plan, shared by all runs of it."""
 
-    __slots__ = ("graph", "lineage", "named", "nodes", "params", "plain", "plan", "router")
+    __slots__ = ("graph", "lineage", "named", "nodes", "params", "plain", "plan", "router", "shape")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: tuple[Node, ...] = graph.nodes
         self.router = ROUTERS[graph.router]
         self.plan = self.router.plan(graph)
+        self.shape = Shape(graph.flow) if graph.flow is not None and graph.router == "rules" else None
         self.named: dict[str, int] = {node.name: at for at, node in enumerate(graph.nodes)}
         self.named.update((node.id, at) for at, node in enumerate(graph.nodes) if node.id)
         self.params: dict[int, Any] = {}
@@ -63,6 +65,7 @@ class ChildState(msgspec.Struct, omit_defaults=True):
     outcome: RunOutcome | None = None
     outputs: dict[str, str] = {}
     error: str = ""
+    state: dict[str, Any] = {}
 
 
 class Children(msgspec.Struct, omit_defaults=True):
@@ -78,10 +81,12 @@ class Children(msgspec.Struct, omit_defaults=True):
     states: list[ChildState] = []
     next: int = 0
     open: int = 0
+    fields: dict[str, str] = {}
 
 
 class Step(msgspec.Struct, omit_defaults=True):
-    """One visit of a node. `try_no` counts executions, `retries` further tries after failures, `passes` ended turns of a repeat."""
+    """One visit of a node, at the place `at` (-1 = its number) on the way of a graph of rules.
+    `try_no` counts executions, `retries` further tries after failures, `passes` ended turns of a repeat."""
 
     no: int
     node: int
@@ -108,11 +113,19 @@ class Step(msgspec.Struct, omit_defaults=True):
     until: int = 0
     answers: list[dict[str, Any]] = []
     children: Children | None = None
+    at: int = -1
+    branch: str = ""
+    code: str = ""
+    patch: dict[str, Any] | None = None
+
+    @property
+    def place(self) -> int:
+        return self.no if self.at < 0 else self.at
 
 
 class Kept(msgspec.Struct, omit_defaults=True):
     """What a dump holds of a state besides scope and stream; the memo is the router's dump. `ready`: visited steps that wait for
-    room; `made`: steps that left an output, in the order they ended."""
+    room; `made`: steps that left an output, in the order they ended; `overrides`, `answers`: as in `ForkRun`."""
 
     graph: str = ""
     status: RunStatus = "new"
@@ -153,6 +166,9 @@ class Kept(msgspec.Struct, omit_defaults=True):
     paused_at: int = 0
     due: int = 0
     shown: str = ""
+    overrides: dict[str, dict[str, Any]] = {}
+    answers: dict[int, dict[str, Any]] = {}
+    answered_by: str = ""
 
 
 class RunState(Kept):
@@ -163,7 +179,9 @@ class RunState(Kept):
     memo: Any = None
     fresh: list[int] = []
     let_go: list[tuple[int, int]] = []
+    fans: list[tuple[int, int]] = []
     touched: set[int] = set()
+    told: list[Row] = []
     run_touched: bool = False
     ending: Needs | None = None
     known: Definition = None  # type: ignore[assignment]  # set before the first fold, read in every one
@@ -201,3 +219,9 @@ def load_state(run: str, scope: Scope, data: bytes, definition: Definition | Non
         state.known = definition
         state.memo = definition.router.load(definition.plan, msgspec.json.decode(memo_raw))
     return state
+
+
+def as_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from .ir.flow import Flow
+
 Phase = Literal["init", "main", "on_success", "on_failure", "on_cancel", "on_wait", "exit"]
 EdgeOn = Literal["success", "failure", "always"]
 Join = Literal["all", "any"]
@@ -28,13 +30,15 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Retry(msgspec.Struct, frozen=True, omit_defaults=True):
     """How often a failed try is repeated. `limit` counts further tries; a string is a template that must expand to a number.
-    Wait before further try n (from 0) = `interval_s` × `backoff`ⁿ (`backoff` 0 = constant), at most `max_interval_s` (0 = no cap)."""
+    Wait before further try n (from 0) = `interval_s` × `backoff`ⁿ (`backoff` 0 = constant), at most `max_interval_s` (0 = no cap).
+    `errors`: only after these, each the code of a result or an outcome; empty = after any."""
 
     limit: int | str
     interval_s: float | str = 0.0
     backoff: float = 0.0
     max_interval_s: float = 0.0
     exit_codes: tuple[int, ...] = ()
+    errors: tuple[str, ...] = ()
 
 
 class Repeat(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -145,7 +149,8 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
     """The definition one run executes. `workdir` is a template; `base_dir` the folder relative paths and dotenv files refer to;
-    `tidy`: older runs are too many as soon as one ends, so they go then, and not only with the hourly sweep."""
+    `tidy`: older runs are too many as soon as one ends, so they go then, and not only with the hourly sweep. `flow` is what the `rules`
+    router follows; `rules` and `start` are its short form, without fall-through."""
 
     name: str
     dialect: str = "dag"
@@ -154,6 +159,7 @@ class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
     edges: tuple[Edge, ...] = ()
     rules: tuple[Rule, ...] = ()
     start: str = ""
+    flow: Flow | None = None
     prepare: Prepare | None = None
     doors: Doors = Doors()
     shell: tuple[str, ...] = ()

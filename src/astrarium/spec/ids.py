@@ -44,13 +44,38 @@ class _Sequence:
             return self._last
 
 
+class _Randomness:
+    """Random bytes of the system, asked for many at a time: each asking is a system call. A forked process asks anew."""
+
+    SIZE = 4096
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = b""
+        self._place = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes, self._place = b"", 0
+
+    def take(self) -> int:
+        """64 bits."""
+        with self._lock:
+            if self._place == len(self._bytes):
+                self._bytes, self._place = os.urandom(self.SIZE), 0
+            self._place += 8
+            return int.from_bytes(self._bytes[self._place - 8 : self._place], "big")
+
+
 _SEQUENCE = _Sequence()
+_RANDOMNESS = _Randomness()
 
 
 def uuid7() -> str:
     """A fresh UUIDv7 that is greater than every one this process made before. The one place here with clock and randomness."""
     tick = _SEQUENCE.tick()
-    return _assemble(tick >> 12, tick & 0xFFF, int.from_bytes(os.urandom(8), "big"))
+    return _assemble(tick >> 12, tick & 0xFFF, _RANDOMNESS.take())
 
 
 def base58(data: bytes) -> str:

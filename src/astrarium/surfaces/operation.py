@@ -2,13 +2,14 @@
 document at once, so neither can be without the other.
 
 Endpoints are plain Starlette ones; bodies and answers are msgspec Structs, from which the schemas are made. What an operation
-`needs` is asked of its caller here, before its endpoint runs: the one gate of all surfaces.
+`needs` is asked of its caller (`gate`) before its endpoint runs. Sockets are rows too, behind the same gate.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,14 +17,25 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
-from ..errors import Forbidden, Invalid, Problem
-from ..web.caller import Caller, caller_of
+from ..errors import AstrariumError, Conflict, Invalid, Outdated, Problem
+from ..web.app import Application
+from ..web.caller import Caller, take_ticket
+from ..web.problems import fault_of
+from ..web.stream import MEDIA, Frames
+from ..web.stream.socket import Manner, serve_socket
+from .gate import Allowed, Place, decided, gate_of, pass_gate
+from .repeat.work import HEADER, Repeats
+from .route import index_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+REPEATED = "Carried out once for each key, of up to 128 characters; a repeated request is given the same answer for 24 hours."
+_ETAG = re.compile(r'"([1-9]\d{0,17})"')
 _PATH_PARAM = re.compile(r"\{(\w+)(?::\w+)?\}")
 SCHEMES = {
     "apiToken": {"type": "http", "scheme": "bearer", "bearerFormat": "opaque"},
@@ -32,26 +44,6 @@ SCHEMES = {
 }
 """The ways to show who one is, as the OpenAPI document names them; a server may be set up to want none."""
 _encode = msgspec.json.Encoder().encode
-
-
-Place = Callable[[Request, Caller], Awaitable[Caller]]
-"""The caller as they are in the workspace or environment a request is about. Raises `NotFound` where they are nobody."""
-
-Denied = Callable[[Caller, str, str, str], Awaitable[None]]
-"""(caller, capability, operation id, path): records a denial; awaited before the denial is answered."""
-
-Acted = Callable[[Caller, str, str], Awaitable[None]]
-"""(caller, operation id, path): records what was done, before it is answered."""
-
-
-class Gate(msgspec.Struct, frozen=True):
-    """What the gate of one application goes by. `withheld`: capability → the setting that takes it from everybody. What was done by
-    operations that need one of `recorded` is told to `acted`: changes that leave no event of their own."""
-
-    denied: Denied
-    acted: Acted
-    recorded: frozenset[str] = frozenset()
-    withheld: Mapping[str, str] = {}
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -67,9 +59,11 @@ class Operation(msgspec.Struct, frozen=True):
     """One route. `id` is stable: generated clients name their methods after it. `body` and `answer` are msgspec types
     (None = no body); `needs` is the capability the caller must have (empty = open to everybody); `failures` are the
     statuses of refusals a client should expect beside the usual ones. A GET that `changes` something is not carried out for a HEAD.
-    `media` is the type of an answer that is no JSON.
+    `media` is the type of an answer that is no JSON; `form` = the body is a form.
     `place` says who the caller is where the path leads, for capabilities that depend on it; `denial` is what is told to one who lacks
-    the capability, where clients know words for it."""
+    the capability, where clients know words for it. `idempotent`: a request with an `Idempotency-Key` is carried out once, and its
+    answer kept for a day; not for answers with a secret. `takes` is the type of a body that is bytes and no JSON. `refusal` is the type
+    of its refusals where it is not that of its surface."""
 
     method: str
     path: str
@@ -87,18 +81,76 @@ class Operation(msgspec.Struct, frozen=True):
     media: str = ""
     place: Place | None = None
     denial: str = ""
+    form: bool = False
+    idempotent: bool = False
+    takes: str = ""
+    refusal: Any = None
 
 
 def mount(app: FastAPI, prefix: str, operations: Iterable[Operation]) -> None:
     """Add the routes, in the order of the table. Two rows for one method and path are a defect: ValueError."""
+    known = operations_of(app)
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         methods = by_path.setdefault(prefix + operation.path, {})
         if operation.method in methods:
             raise ValueError(f"{operation.method} {prefix}{operation.path} is registered twice")
-        methods[operation.method] = operation
+        methods[operation.method] = known[operation.method, prefix + operation.path] = operation
+    index = index_of(app.router.routes)
+    if isinstance(app, Application):
+        app.find = index.find
     for path, methods in by_path.items():
-        app.router.add_route(path, _by_method(methods), methods=sorted(methods), include_in_schema=False)
+        index.add(path, _by_method(methods), sorted(methods))
+
+
+class Socket(msgspec.Struct, frozen=True):
+    """One WebSocket route. `act` gives the frames a caller is told who may, or None when it accepted the socket and talked to its client
+    itself; what it raises closes the socket with a code and a reason. `manner` says how it ends. The other fields are an `Operation`'s."""
+
+    path: str
+    id: str
+    summary: str
+    act: Callable[[WebSocket], Awaitable[Frames | None]]
+    needs: str
+    place: Place | None = None
+    denial: str = ""
+    manner: Manner = Manner()
+
+
+def mount_sockets(app: FastAPI, prefix: str, sockets: Iterable[Socket]) -> None:
+    """Add WebSocket routes. Who may not open one is answered 401 or 403 in its stead, where that is known before it is open."""
+    known = sockets_of(app)
+    for socket in sockets:
+        known[prefix + socket.path] = socket
+        app.router.add_websocket_route(prefix + socket.path, _entrance(socket), name=socket.id)
+
+
+def sockets_of(app: FastAPI) -> dict[str, Socket]:
+    """Every socket of an application, by path."""
+    if not hasattr(app.state, "sockets"):
+        app.state.sockets = {}
+    known: dict[str, Socket] = app.state.sockets
+    return known
+
+
+def _entrance(socket: Socket) -> Callable[[WebSocket], Awaitable[None]]:
+    async def enter(connection: WebSocket) -> None:
+        async def admit() -> None:
+            caller, listener = await pass_gate(connection, socket.needs, socket.id, socket.place, socket.denial)
+            if listener is not None:
+                listener.note(decided(connection, caller, socket.needs, socket.id, 101))
+
+        await serve_socket(connection, admit, socket.act, socket.manner)
+
+    return enter
+
+
+def operations_of(app: FastAPI) -> dict[tuple[str, str], Operation]:
+    """Every operation of an application, by method and path."""
+    if not hasattr(app.state, "operations"):
+        app.state.operations = {}
+    known: dict[tuple[str, str], Operation] = app.state.operations
+    return known
 
 
 def _by_method(methods: Mapping[str, Operation]) -> Endpoint:
@@ -108,17 +160,43 @@ def _by_method(methods: Mapping[str, Operation]) -> Endpoint:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
         if not operation.needs:
             return await operation.act(request)
-        caller = await caller_of(request)
-        if operation.place is not None:
-            caller = request.state.caller = await operation.place(request, caller)
-        await admit(request, caller, operation.needs, operation.id, operation.denial)
-        answered = await operation.act(request)
-        gate = gate_of(request)
-        if gate is not None and operation.needs in gate.recorded and has_changed(request, answered):
-            await gate.acted(caller, operation.id, request.url.path)
-        return answered
+        if operation.media == MEDIA:
+            await take_ticket(request)
+        caller, listener = await pass_gate(request, operation.needs, operation.id, operation.place, operation.denial)
+        if listener is not None:
+            return await _overheard(request, operation, caller, listener)
+        return await _carry_out(request, operation, caller)
 
     return act
+
+
+async def _carry_out(request: Request, operation: Operation, caller: Caller) -> Response:
+    if operation.idempotent and HEADER in request.headers:
+        repeats: Repeats = request.app.state.repeats
+        return await repeats.once(request, caller, lambda: _act(request, operation, caller))
+    return await _act(request, operation, caller)
+
+
+async def _act(request: Request, operation: Operation, caller: Caller) -> Response:
+    answered = await operation.act(request)
+    gate = gate_of(request)
+    if gate is not None and operation.needs in gate.recorded and has_changed(request, answered):
+        await gate.acted(caller, operation.id, request.url.path)
+    return answered
+
+
+async def _overheard(request: Request, operation: Operation, caller: Caller, listener: Allowed) -> Response:
+    """Carry an operation out, and tell how it was answered."""
+    status = 500
+    try:
+        answered = await _carry_out(request, operation, caller)
+        status = answered.status_code
+        return answered
+    except (AstrariumError, HTTPException, msgspec.MsgspecError) as error:
+        status = fault_of(error).status
+        raise
+    finally:
+        listener.note(decided(request, caller, operation.needs, operation.id, status))
 
 
 def has_changed(request: Request, answered: Response) -> bool:
@@ -126,31 +204,25 @@ def has_changed(request: Request, answered: Response) -> bool:
     return answered.status_code < 400 and not getattr(request.state, "unchanged", False)
 
 
-def gate_of(request: Request) -> Gate | None:
-    gate: Gate | None = getattr(request.app.state, "gate", None)
-    return gate
+def answer(value: Any, status: int = 200, version: int = 0) -> Response:
+    """A JSON answer. `version`: of the entry that is shown, as its `ETag`."""
+    headers = {"etag": f'"{version}"'} if version else None
+    return Response(_encode(value), status, headers, JSON)
 
 
-async def admit(request: Request, caller: Caller, capability: str, operation: str, denial: str = "") -> None:
-    """Let a caller pass who has the capability, where no setting takes it from everybody. Else the denial is recorded and `Forbidden`
-    raised. An application without a gate (`app.state.gate`) withholds nothing and records nothing."""
-    gate = gate_of(request)
-    setting = gate.withheld.get(capability, "") if gate is not None else ""
-    if caller.may(capability) and not setting:
-        return
-    if gate is not None:
-        await gate.denied(caller, capability, operation, request.url.path)
-    if setting:
-        raise Forbidden(f"this server does not allow it: the setting {setting} is off")
-    if denial:
-        raise Forbidden(denial)
-    told = f"{caller.shown} (role {caller.role or 'none'}) may not do this: it needs the capability {capability}"
-    raise Forbidden(told, hint="ask an admin for a role that has it")
-
-
-def answer(value: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(_encode(value), status, media_type=JSON)
+@contextlib.contextmanager
+def expecting(request: Request) -> Iterator[int | None]:
+    """The version that the entry to be changed must have (`If-Match`, as an `ETag` told it), None for any; -1 fits none. That it has
+    another is `Outdated` then."""
+    given = request.headers.get("if-match", "*").strip()
+    found = _ETAG.fullmatch(given)
+    try:
+        yield None if given == "*" else int(found[1]) if found else -1
+    except Conflict as error:
+        if given == "*":
+            raise
+        hint = "read it again, and send its ETag as If-Match"
+        raise Outdated(f"it was changed since: {error.message}", hint=hint) from error
 
 
 async def read_body(request: Request, kind: type[T], *, required: bool = True) -> T:
@@ -174,7 +246,8 @@ async def read_body(request: Request, kind: type[T], *, required: bool = True) -
 def describe(document: dict[str, Any], prefix: str, tag: str, operations: Sequence[Operation], error: Any) -> None:
     """Add operations and the schemas they use to an OpenAPI 3.1 document. `error` is the type of every refusal. Two schemas of one
     name are a defect: ValueError."""
-    types = [kind for operation in operations for kind in (operation.body, operation.answer) if kind is not None]
+    named = [kind for one in operations for kind in (one.body, one.answer, one.refusal)]
+    types = [kind for kind in named if kind is not None]
     references, schemas = msgspec.json.schema_components([error, *types], ref_template="#/components/schemas/{name}")
     known = dict(zip(map(id, [error, *types]), references, strict=True))
     components = document.setdefault("components", {})
@@ -187,7 +260,7 @@ def describe(document: dict[str, Any], prefix: str, tag: str, operations: Sequen
     paths = document.setdefault("paths", {})
     for operation in operations:
         path = _PATH_PARAM.sub(r"{\1}", prefix + operation.path)
-        paths.setdefault(path, {})[operation.method.lower()] = _describe(operation, tag, known, known[id(error)])
+        paths.setdefault(path, {})[operation.method.lower()] = _describe(operation, tag, known, known[id(operation.refusal or error)])
 
 
 def _describe(operation: Operation, tag: str, known: Mapping[int, Any], error: Any) -> dict[str, Any]:
@@ -201,6 +274,8 @@ def _describe(operation: Operation, tag: str, known: Mapping[int, Any], error: A
         if query.choices:
             schema["enum"] = list(query.choices)
         parameters.append({"name": query.name, "in": "query", "description": query.meaning, "schema": schema})
+    if operation.idempotent:
+        parameters.append({"name": "Idempotency-Key", "in": "header", "description": REPEATED, "schema": {"type": "string"}})
     content: dict[str, Any] = {"description": "Done"}
     if operation.answer is not None:
         content["content"] = {JSON: {"schema": known[id(operation.answer)]}}
@@ -220,5 +295,7 @@ def _describe(operation: Operation, tag: str, known: Mapping[int, Any], error: A
     }
     if operation.body is not None:
         schema = {"schema": known[id(operation.body)]}
-        told["requestBody"] = {"required": operation.body_required, "content": {JSON: schema}}
+        told["requestBody"] = {"required": operation.body_required, "content": {FORM if operation.form else JSON: schema}}
+    if operation.takes:
+        told["requestBody"] = {"required": True, "content": {operation.takes: {"schema": {"type": "string", "format": "binary"}}}}
     return told

@@ -3,12 +3,13 @@ the caller, and the gate in front of them (`surfaces/operation`) for what the ca
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import Unauthenticated
+from ..errors import Forbidden, Unauthenticated
 from ..kernel.types import Actor, Scope
 from .limit import Limits
 
@@ -24,13 +25,14 @@ EVERYTHING = frozenset(("*",))
 
 class Caller(msgspec.Struct, frozen=True):
     """The one who makes a request, the workspace and environment it acts in, and what they may do there. `name` is how people know
-    them; `actor` is what records say."""
+    them; `actor` is what records say. `confined`: the credential is good for its workspace only, whatever others they are in."""
 
     actor: Actor
     scope: Scope
     role: str = ""
     capabilities: frozenset[str] = frozenset()
     name: str = ""
+    confined: bool = False
 
     def may(self, capability: str) -> bool:
         return capability in self.capabilities or self.capabilities is EVERYTHING
@@ -45,6 +47,8 @@ LOCAL_OWNER = Caller(Actor("user", "local"), PERSONAL, "admin", EVERYTHING, "loc
 
 Authenticate = Callable[[str], Awaitable[Caller]]
 """(credential, empty when none was presented) → caller. Raises `Unauthenticated`."""
+TellRefused = Callable[["HTTPConnection", Unauthenticated], Awaitable[None]]
+"""Hears of requests that were refused because of who makes them, before the refusal is answered."""
 
 
 async def authenticate_local(credential: str) -> Caller:
@@ -55,6 +59,36 @@ async def authenticate_local(credential: str) -> Caller:
             "the credential is not valid here: this server has no sign-in", hint="send the request without a key or token"
         )
     return LOCAL_OWNER
+
+
+CARRIERS = frozenset((b"x-api-key", b"authorization", b"cookie"))
+"""Headers that may carry a credential."""
+SESSION_COOKIE = "astrarium_session"
+COOKIE_SCHEME = "cookie "
+"""Begins a credential that came in the cookie of a signed-in browser."""
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+def cookie_credential(connection: HTTPConnection) -> str:
+    """What the browser's session cookie carries; empty without one. Raises `Forbidden` when a page of another origin may have made the
+    browser send it along: with what changes something, and with sockets, which such a page could read."""
+    if "cookie" not in connection.headers or not (token := connection.cookies.get(SESSION_COOKIE, "")):
+        return ""
+    safe = connection.scope["type"] == "http" and connection.scope["method"] in SAFE_METHODS
+    if not safe and not from_own_page(connection.headers):
+        raise Forbidden(
+            "a request with the session cookie must come from a page of this server", code="cross_site",
+            hint="send a token as `Authorization: Bearer …`",
+        )  # fmt: skip
+    return COOKIE_SCHEME + token
+
+
+def from_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that a page of this server made the request: itself, and an old one by the origin."""
+    site = headers.get("sec-fetch-site", "")
+    if site:
+        return site == "same-origin"
+    return headers.get("origin", "").partition("://")[2] == headers.get("host", "") != ""
 
 
 def credential_of(headers: Mapping[str, str]) -> str:
@@ -70,18 +104,56 @@ def credential_of(headers: Mapping[str, str]) -> str:
 async def caller_of(connection: HTTPConnection) -> Caller:
     """The caller of a request or socket. The way to authenticate is
     `app.state.authenticate`, the local owner's when the server set none."""
-    authenticate: Authenticate = getattr(connection.app.state, "authenticate", authenticate_local)
-    state: Any = connection.state
-    known: Caller | None = getattr(state, "caller", None)
+    known: Caller | None = connection.scope.get("state", {}).get("caller")
     if known is None:
-        limits: Limits | None = getattr(connection.app.state, "limits", None)
-        try:
-            known = await authenticate(credential_of(connection.headers))
-        except Unauthenticated:
-            if limits is not None:
-                limits.take_stranger(connection)
-            raise
+        authenticate: Authenticate = getattr(connection.app.state, "authenticate", authenticate_local)
+        shown = not CARRIERS.isdisjoint([name for name, _ in connection.scope["headers"]])
+        credential = credential_of(connection.headers) or cookie_credential(connection) if shown else ""
+        known = await remember(connection, authenticate(credential))
+    return known
+
+
+async def take_ticket(connection: HTTPConnection) -> bool:
+    """Whether a ticket in the address (`?ticket=`) showed who opens a stream: browsers send no header of ours with those. A credential in
+    a header counts more. Raises `Unauthenticated` for a ticket that is not good (any more)."""
+    ticket = connection.query_params.get("ticket", "")
+    if not ticket or credential_of(connection.headers):
+        return False
+    take: Authenticate | None = getattr(connection.app.state, "take_ticket", None)
+    if take is None:
+        raise Unauthenticated("this server gives no tickets", hint="send the token as `Authorization: Bearer …`")
+    await remember(connection, take(ticket))
+    return True
+
+
+@contextlib.contextmanager
+def counted(connection: HTTPConnection) -> Iterator[None]:
+    """What is refused to somebody who is nobody counts as a stranger's request. Raises `TooOften`."""
+    limits: Limits | None = getattr(connection.app.state, "limits", None)
+    try:
+        yield
+    except Unauthenticated:
         if limits is not None:
-            limits.take(connection, f"{known.scope.workspace}/{known.actor}")
-        state.caller = known
+            limits.take_stranger(connection)
+        raise
+
+
+async def remember(connection: HTTPConnection, found: Awaitable[Caller]) -> Caller:
+    """Wait for who is `found` to call, count the request as theirs, and keep them as its caller. One who is nobody counts as a stranger."""
+    limits: Limits | None = getattr(connection.app.state, "limits", None)
+    tell: TellRefused | None = getattr(connection.app.state, "tell_refused", None)
+    state: Any = connection.state
+    try:
+        known: Caller = await found
+    except Unauthenticated as error:
+        if limits is not None:
+            limits.take_stranger(connection)
+        if "credential" in error.details and connection.headers.get("x-api-key"):
+            error.details["credential"] = "key"
+        if tell is not None:
+            await tell(connection, error)
+        raise
+    if limits is not None:
+        limits.take(connection, f"{known.scope.workspace}/{known.actor}")
+    state.caller = known
     return known

@@ -8,6 +8,7 @@ counted (`untold`, `heard`).
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,8 @@ from ..errors import TooOften
 if TYPE_CHECKING:  # who only names a caller stays free of the web framework
     from starlette.requests import HTTPConnection
 
+ONE_CLIENT = 64
+"""Bits of an IPv6 address that tell clients apart: the others each may choose as they like."""
 KEPT = 10_000
 """Callers counted at once; those not seen for longest are forgotten first."""
 
@@ -36,6 +39,18 @@ STANDARD = Tier(1000, 100)
 PREMIUM = Tier(5000, 500)
 STRANGERS = Tier(60, 60)
 """Credentials that are not valid, from one address."""
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """The address strangers are counted by; empty for a client without one."""
+    text = connection.client.host if connection.client is not None else ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped is not None:
+        return text
+    return str(ipaddress.ip_network((int(address), ONE_CLIENT), strict=False))
 
 
 class Account:
@@ -77,8 +92,7 @@ class Limits:
     def take_stranger(self, connection: HTTPConnection) -> None:
         """Count a credential that is not valid. Raises `TooOften`, where the server refuses."""
         if self.refuse:
-            address = connection.client.host if connection.client is not None else ""
-            account = self._account(self._strangers, address, STRANGERS)
+            account = self._account(self._strangers, address_of(connection), STRANGERS)
             short = self._spend(account, STRANGERS)
             if short:
                 raise self._too_often(account, STRANGERS, short)

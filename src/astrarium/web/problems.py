@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from ..errors import AstrariumError, Invalid, Problem, TooOften, TooSlow, Unauthenticated
 
@@ -46,6 +47,8 @@ class Fault(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
+AGAIN_S = "5"
+"""When a client may ask again, after what cannot be answered now; seconds."""
 KEEP_S = 5.0
 """An answer waits no longer for its traceback to be kept."""
 
@@ -99,7 +102,8 @@ def fault_of(error: Exception) -> Fault:
         problems = error.problems if isinstance(error, Invalid) else ()
         return Fault(error.status, error.code, error.message, error.hint, problems, error.details, headers=_headers_of(error))
     if isinstance(error, AstrariumError) and error.status != 500:
-        return Fault(error.status, error.code, error.message, error.hint, details=error.details)
+        headers = {"retry-after": AGAIN_S} if error.status == 503 else {}
+        return Fault(error.status, error.code, error.message, error.hint, details=error.details, headers=headers)
     if isinstance(error, HTTPException):
         return _of_http(error)
     if isinstance(error, RequestValidationError):
@@ -143,16 +147,27 @@ def _of_validation(error: RequestValidationError) -> Fault:
     return Fault(400, "bad_request", f"the request is wrong: {said}", problems=tuple(problems))
 
 
+CLOSING = {401: 4401, 403: 4403, 503: 1013}
+"""Status of an error → the code an open socket is closed with; else 1008 for the client's errors, 1011 for ours."""
+REASON_MAX_BYTES = 120
+"""A close frame holds no more."""
+DENIAL = "websocket.http.response"
+
+
 class Problems:
     """ASGI middleware that turns whatever a request raises into an answer of the right shape.
 
-    An exception after the answer has begun can only be logged; the connection is then cut, so that the client sees it broken."""
+    An exception after the answer has begun can only be logged; the connection is then cut, so that the client sees it broken. A socket
+    that is not open yet is answered as a request is; an open one is closed with a code and a reason."""
 
     def __init__(self, app: ASGIApp, shapes: Shapes) -> None:
         self.app = app
         self.shapes = shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -177,10 +192,33 @@ class Problems:
                 raise
             await self.shapes.respond(scope["path"], fault)(scope, receive, watch)
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = "websocket.connect"
+
+        async def watch(message: Message) -> None:
+            nonlocal state
+            state = message["type"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except WebSocketDisconnect:
+            log.debug("WebSocket %s: the client left", scope["path"])
+        except Exception as error:
+            fault = fault_of(error)
+            if fault.error_id:
+                await self._keep(scope, fault, error)
+            if state == "websocket.connect" and DENIAL in scope.get("extensions", {}):
+                await self.shapes.respond(scope["path"], fault)(scope, receive, send)
+            elif state in ("websocket.connect", "websocket.accept", "websocket.send"):
+                code = CLOSING.get(fault.status, 1011 if fault.status >= 500 else 1008)
+                reason = fault.message.encode()[:REASON_MAX_BYTES].decode(errors="ignore")
+                await send({"type": "websocket.close", "code": code, "reason": reason})
+
     async def _keep(self, scope: Scope, fault: Fault, error: Exception) -> None:
         """Have the traceback kept, and say in the log where; in the log itself only when nobody else can keep it."""
         record: RecordFault | None = getattr(getattr(scope.get("app"), "state", None), "record_fault", None)
-        told = (scope["method"], scope["path"], scope.get("state", {}).get("request_id", "-"), fault.error_id or "-")
+        told = (scope.get("method", "WebSocket"), scope["path"], scope.get("state", {}).get("request_id", "-"), fault.error_id or "-")
         if record is not None and fault.error_id:
             try:
                 async with asyncio.timeout(KEEP_S):
@@ -190,8 +228,3 @@ class Problems:
             except Exception as other:
                 log.error("the audit log could not take error_id %s: %r", fault.error_id, other)
         log.error("%s %s failed, request %s, error_id %s", *told, exc_info=error)
-
-
-async def raise_again(request: Any, error: Exception) -> Response:
-    """Exception reaction that leaves a framework's own error to `Problems`, so that all errors are shaped in one place."""
-    raise error

@@ -23,6 +23,7 @@ from astrarium.runs.row import all_rows
 from astrarium.runs.run import RunMachine
 from astrarium.runs.state import Definition, RunState
 from astrarium.spec.graph import Edge, Graph, Node, Output, Prepare, Retry, Rule, Tolerate, encode_graph, graph_hash
+from astrarium.spec.ir import flow as f
 from tests.contracts.machine import Life
 
 FOLDER = Path(__file__).parent
@@ -160,6 +161,34 @@ def imported() -> Story:
     return story.tell(order, m.RenameRun("moved"), m.ReopenRun()).try_(1, output="one").try_(2, output="two")
 
 
+def flow(*names: str, **more: Any) -> Graph:
+    made = f.Flow(order=names, fields=(f.Field("n", "int"), f.Field("tags", "list", reducer="append")), **more)
+    return Graph("flow", router="rules", nodes=tuple(Node(name, "noop") for name in names), flow=made, max_steps=20)
+
+
+def branched() -> Story:
+    """A loop that counts, a race, a join, a rule's question, and a round that went back."""
+    rules = (
+        f.FlowRule("more", (f.Goto("count"), f.Assert("turn", {"value": 1})), "count", (f.Test("n", "lt", 2),)),
+        f.FlowRule("sure", (f.Interrupt("sure?", timeout_s=60.0),), "fin"),
+    )
+    story = Story(flow("count", "left", "right", "fin", rules=rules, blocks=(f.Parallel(("left", "right"), "fin", "race"),)))
+    story.start(state={"n": 0}).try_(0, patch={"n": 1}).try_(1, patch={"n": 2}, used={"tokens": 3.0})
+    story.tell(m.StartTry(2, "w1"), m.StartTry(3, "w1"), m.EndTry(3, 1, patch={"tags": ["r"]}))
+    story.try_(4).tell(m.AnswerAsk(5, "anna", answer={"n": 7}))
+    return story
+
+
+def expired() -> Story:
+    """A quorum that came too late; then another round, from the step before."""
+    fan = f.Parallel(("b", "c"), "", "quorum", 2, 30.0)
+    story = Story(flow("a", "b", "c", blocks=(fan,))).start().try_(0, patch={"n": 1})
+    definition: Definition = story.life.state.known
+    back = m.Back(0, definition.router.dump(story.life.state.memo), dict(story.life.state.document))
+    story.try_(1, patch={"n": 2}).tell(m.ExpireFan(1, 1), m.ReopenRun(back=back))
+    return story.try_(1, patch={"n": 4}).try_(2, patch={"tags": ["c"]})
+
+
 STORIES: dict[str, Callable[[], Story]] = {
     "retried": retried,
     "handled": handled,
@@ -168,6 +197,8 @@ STORIES: dict[str, Callable[[], Story]] = {
     "looped": looped,
     "forked": forked,
     "imported": imported,
+    "branched": branched,
+    "expired": expired,
 }
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from tests.specs.cli.room import Room
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.all, pytest.mark.net]
 REPORT = (
     "name: report\nschedule: '0 3 * * *'\nparams: DAY=none\nsteps:\n  - name: fetch\n    command: echo rows $DAY\n    output: ROWS\n"
     "  - name: send\n    command: test -e ok\n"

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.specs.cli.room import Room
 
+pytestmark = pytest.mark.all
 DAGS = sorted((ROOT / "examples" / "dags").glob("*.yaml"))
 
 

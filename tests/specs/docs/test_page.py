@@ -1,6 +1,6 @@
 """What the documentation shows is what happens: every YAML file validates, every `console` block is typed and compared.
 
-A YAML block whose first line is `# name.yaml` is that file; `...` in an output stands for anything.
+A YAML or Python block whose first line is `# name.yaml` or `# name.py` is that file; `...` in an output stands for anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIRST = (ROOT / "README.md", ROOT / "docs" / "first-run.md", ROOT / "docs" / "gu
 OTHERS = sorted({*(ROOT / "docs" / "guide").glob("*.md")} - {*FIRST})
 PAGES = [*FIRST, *(pytest.param(page, marks=pytest.mark.all) for page in OTHERS)]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w./-]+\.yaml)\n")
+FILE = re.compile(r"# ([\w./-]+\.(?:yaml|py))\n")
 USUAL = "http://127.0.0.1:8080"
 
 
@@ -51,15 +51,17 @@ def pattern(expected: str) -> re.Pattern[str]:
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in (*FIRST, *OTHERS)])
 def test_a_page_tells_the_truth(page: Path, tmp_path: Path) -> None:
     room = Room(tmp_path)
+    room.env["HOME"] = str(tmp_path)
     room.env["PATH"] = f"{Path(sys.executable).parent}:{room.env['PATH']}"
     text = page.read_text(encoding="utf-8")
     needs_server = any(USUAL in block for kind, block in blocks(page) if kind == "console")
     if needs_server and shutil.which("curl") is None:
         pytest.skip("no curl")
     for kind, block in blocks(page):
-        if kind == "yaml" and (name := FILE.match(block)):
+        if kind in ("yaml", "python") and (name := FILE.match(block)):
             path = room.write(name[1], block)
-            assert ": valid, " in room.ok("validate", str(path))
+            noun = ("graph",) if "\nir_version:" in block else ()
+            assert kind == "python" or ": valid, " in room.ok(*noun, "validate", str(path))
     assert "```console" in text, "a page shows how it works"
     with room.server() if needs_server else nullcontext({"url": USUAL}) as server:
         for kind, block in blocks(page):

@@ -17,6 +17,7 @@ from astrarium.web.limit import PREMIUM, STANDARD, Tier
     ({}, False, STANDARD),
     ({"host": "0.0.0.0"}, True, STANDARD),
     ({"host": "0.0.0.0", "rate_limit": "off"}, False, STANDARD),
+    ({"trusted_proxies": "127.0.0.1"}, True, STANDARD),
     ({"rate_limit": "standard"}, True, STANDARD),
     ({"rate_limit": "premium"}, True, PREMIUM),
     ({"rate_limit_requests": 7}, True, Tier(7, 100)),
@@ -37,6 +38,26 @@ def test_the_settings(settings: dict[str, Any], refuse: bool, tier: Tier) -> Non
 def test_the_variables(tmp_path: Path, env: dict[str, str], rate_limit: str, requests: int) -> None:
     settings = load_settings({}, env, tmp_path)
     assert (settings.rate_limit, settings.rate_limit_requests) == (rate_limit, requests)
+
+
+@pytest.mark.parametrize(("env", "name", "value"), [
+    ({"DAGU_AUTH_TOKEN_TTL": "1h30m"}, "session_s", 5_400),
+    ({"DAGU_AUTH_TOKEN_TTL": "90s", "ASTRARIUM_SESSION_S": "70"}, "session_s", 70),
+    ({"STARGRAPH_PROFILE": "oss-default"}, "server_profile", "default"),
+])  # fmt: skip
+def test_the_variables_of_others(tmp_path: Path, env: dict[str, str], name: str, value: Any) -> None:
+    assert getattr(load_settings({}, env, tmp_path), name) == value
+
+
+@pytest.mark.parametrize(("env", "told"), [
+    ({"DAGU_AUTH_TOKEN_TTL": "soon"}, "session_s = 'soon': must be a whole number"),
+    ({"STARGRAPH_PROFILE": "secret"}, "must be one of default, cleared"),
+    ({"STARGRAPH_PROFILE": "cleared"}, "no request may be answered without a sign-in"),
+])  # fmt: skip
+def test_what_they_may_not_say(tmp_path: Path, env: dict[str, str], told: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        load_settings({}, env, tmp_path)
+    assert told in refused.value.problems[0].message
 
 
 def test_a_page_of_any_origin_only_with_a_sign_in(tmp_path: Path) -> None:

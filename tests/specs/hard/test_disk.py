@@ -18,7 +18,7 @@ import pytest
 from tests.specs.cli.room import Room, until
 from tests.specs.hard.conftest import make_room, serving, wait_gone, written
 
-pytestmark = [pytest.mark.net, pytest.mark.slow]
+pytestmark = [pytest.mark.all, pytest.mark.net, pytest.mark.slow]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from astrarium.config import Settings
 from astrarium.server import create_app, openapi_document
+from astrarium.surfaces.builds.problem import PLAN_NOUNS
 from astrarium.surfaces.dags.problem import NOUNS, PREFIX
 
 LIMIT = 2048
@@ -98,4 +99,4 @@ def paths() -> list[str]:
 
 
 def test_every_path_has_an_owner() -> None:
-    assert {path.split("/")[3] for path in paths()} == set(NOUNS)
+    assert {path.split("/")[3] for path in paths()} == {*NOUNS, *PLAN_NOUNS}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -48,3 +50,48 @@ def test_an_address_with_ipv6() -> None:
 def test_names_clients_may_call_us_by(tmp_path: Path) -> None:
     assert server.hosts_of(Settings(data_dir=tmp_path)) == []
     assert server.hosts_of(Settings(data_dir=tmp_path, public_url="https://dags.example.org/x")) == ["dags.example.org"]
+
+
+class Wire:
+    """A transport that remembers what is sent at once, and that nothing can be written once it is closed."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.sent.append(data)
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        self.write(b"".join(parts))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+async def test_a_head_and_its_body_are_sent_as_one() -> None:
+    wire = Wire()
+    one = server.OneWrite(cast(asyncio.Transport, wire), asyncio.get_running_loop())
+    one.write(b"head")
+    assert wire.sent == []
+    one.write(b"body")
+    assert wire.sent == [b"headbody"]
+    one.write(b"a stream's head")
+    await asyncio.sleep(0)
+    assert wire.sent[1:] == [b"a stream's head"]
+
+
+async def test_what_is_held_is_sent_before_the_connection_closes_and_not_after() -> None:
+    wire = Wire()
+    one = server.OneWrite(cast(asyncio.Transport, wire), asyncio.get_running_loop())
+    one.write(b"head")
+    one.close()
+    assert wire.sent == [b"head"] and wire.closed and one.is_closing()
+    lost = server.OneWrite(cast(asyncio.Transport, wire), asyncio.get_running_loop())
+    lost.write(b"to nobody")
+    await asyncio.sleep(0)
+    assert wire.sent == [b"head"]

@@ -15,7 +15,7 @@ import pytest
 from tests.specs.notices.place import Place, until
 from tests.specs.notices.receiver import Mailbox, Receiver, free_port, mail_server, web_server
 
-pytestmark = [pytest.mark.net, pytest.mark.slow]
+pytestmark = [pytest.mark.all, pytest.mark.net, pytest.mark.slow]
 MakePlace = Callable[..., Place]
 MAIL = """
 mailOn: {{failure: true, success: true}}

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.all, pytest.mark.net]
 
 GATE = "steps:\n  - name: gate\n    type: hitl\n"
 DEADLINE_S = 60.0

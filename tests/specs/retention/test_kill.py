@@ -9,7 +9,7 @@ import pytest
 
 from tests.specs.notices.place import Place, until
 
-pytestmark = [pytest.mark.crash, pytest.mark.slow]
+pytestmark = [pytest.mark.all, pytest.mark.crash, pytest.mark.slow]
 RUNS = 210
 TEXT = "steps:\n  - {name: one, command: echo hello}\n"
 

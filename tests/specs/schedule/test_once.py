@@ -23,6 +23,7 @@ from tests.conftest import ROOT
 from tests.specs.schedule.clock import FastClock
 from tests.specs.schedule.room import DEADLINE_S, MINUTE, SCOPE, House, open_house
 
+pytestmark = pytest.mark.all
 BASE = 1_700_000_040_000_000 // MINUTE * MINUTE
 SPEED = 60.0
 """A minute a second."""

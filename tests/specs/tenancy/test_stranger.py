@@ -12,7 +12,7 @@ from astrarium.kernel.record.entry import PutEntry, put_entry
 from astrarium.spec.ids import uuid7
 from astrarium.surfaces.operation import Operation
 from astrarium.surfaces.tenancy.catalog import HANDLE
-from astrarium.surfaces.tenancy.problem import PREFIX, UI_PREFIX
+from astrarium.surfaces.tenancy.problem import PREFIX, SDK_MISSING, UI_PREFIX
 from astrarium.surfaces.tenancy.role import CAPABILITIES, OWNER, ROLES, capabilities_of
 from astrarium.surfaces.tenancy.routes import environment, table
 from astrarium.surfaces.tenancy.token import new_key
@@ -107,11 +107,12 @@ def test_the_spellings_differ_in_their_prefix_only() -> None:
 @pytest.mark.parametrize("kind", ["none", "wrong key", "revoked", "malformed key", "expired", "no token"])
 def test_what_is_no_credential_opens_nothing(home: Any, kind: str) -> None:
     head, acts = home.head(), home.sql("SELECT count(*) FROM audit")
-    words = {"none": "Not authenticated", "expired": "API key has expired", "no token": "Invalid token: "}
+    words = {"expired": "API key has expired", "no token": "Invalid token: "}
     for prefix, operation in ROUTES:
         answer = send(home, prefix, operation, home.bad[kind])
         assert answer.status_code == 401, (operation.id, answer.text)
-        assert answer.json()["detail"].startswith(words.get(kind, "Invalid API key"))
+        missing = SDK_MISSING if operation.path == "/target-roots" else "Not authenticated"
+        assert answer.json()["detail"].startswith(words.get(kind, "Invalid API key") if kind != "none" else missing)
         assert "Bearer" in answer.headers["www-authenticate"]
     assert (home.head(), home.sql("SELECT count(*) FROM audit")) == (head, acts)
 
@@ -129,7 +130,8 @@ def test_a_stranger_finds_no_workspace(home: Any, who: str) -> None:
             assert (answer.status_code, answer.json()) == (404, {"detail": "Invite not found"}), operation.id
     place = home.ids["environment_id"]
     if who != "key":
-        home.refused(404, "Environment not found", "GET", f"/target-roots?environment_id={place}", token=token)
+        told = "Environment does not belong to your workspace"
+        home.refused(403, told, "GET", f"/target-roots?environment_id={place}", token=token)
     assert home.head() == head
 
 

@@ -75,7 +75,7 @@ def test_environments(open_server: Server) -> None:
     server.refused(400, "Cannot delete the last environment", "DELETE", first)
     body = {"name": "Production", "slug": "prod", "description": "live"}
     prod = server.call("POST", workspace + "/environments", body, status=201)
-    assert prod == {**body, "id": prod["id"], "workspace_id": workspace.rpartition("/")[2], "owner_id": None}
+    assert prod == {**body, "id": prod["id"], "workspace_id": workspace.rpartition("/")[2], "owner_id": None, "max_concurrent_locks": None}
     path = f"{workspace}/environments/{prod['id']}"
     taken = "Environment slug already exists in this workspace"
     server.refused(409, taken, "POST", workspace + "/environments", {"name": "X", "slug": "prod"})
@@ -286,3 +286,28 @@ def test_wrong_paths_queries_and_bodies(open_server: Server) -> None:
     assert wrong["loc"] == ["body", "email"]
     server.call("POST", workspace + "/invites", {"email": "a@b", "role": "root"}, status=422)
     assert server.ask("PUT", "/v1/me").status_code == 405
+
+
+def test_a_member_may_be_limited_to_environments(house: House) -> None:
+    server, admin = house
+    anna, ben = server.user(admin, "anna"), server.user(admin, "ben@example.org")
+    path, place = server.team(anna, "annas")
+    server.call("POST", path + "/environments", {"name": "Production", "slug": "production"}, anna, 201)
+    invite = server.call("POST", path + "/invites", {"email": "ben@example.org"}, anna, 201)["id"]
+    server.call("POST", f"/workspaces/invites/{invite}/accept", token=ben)
+    member = server.call("GET", path + "/members", token=anna)[1]["id"]
+    one = server.call("GET", path + "/members", token=anna)[1]
+    assert (one["role"], one["environments"]) == ("member", [])
+    id_ = place.rpartition("/")[2]
+    limited = server.call("PATCH", f"{path}/members/{member}", {"role": "admin", "environments": [id_]}, anna)
+    assert (limited["role"], limited["environments"]) == ("admin", [id_])
+    made = server.call("POST", place + "/target-roots", ROOT, ben, 201)
+    other = next(one["id"] for one in server.call("GET", path + "/environments", token=ben) if one["slug"] == "production")
+    server.refused(403, "Requires admin role or higher", "POST", f"{path}/environments/{other}/target-roots", ROOT, ben)
+    server.refused(403, "Requires admin role or higher", "PATCH", path, {"name": "Bens"}, ben)
+    server.refused(403, "Requires admin role or higher", "PATCH", f"{path}/members/{member}", {"role": "admin"}, ben)
+    assert server.call("POST", f"/builds?environment_id={id_}", {}, ben, 201)["id"]
+    assert "builds:write" in server.call("POST", f"/builds?environment_id={other}", {}, ben, 403)["detail"]
+    assert server.call("GET", f"{place}/target-roots/{made['id']}", token=ben)["name"] == ROOT["name"]
+    freed = server.call("PATCH", f"{path}/members/{member}", {"role": "member", "environments": []}, anna)
+    assert (freed["role"], freed["environments"]) == ("member", [])

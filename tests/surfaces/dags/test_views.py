@@ -118,6 +118,8 @@ BODIES: list[tuple[Any, list[str]]] = [
         m.StepEnded(0, "failed", (Abort(1, 1),), exit_code=3, tolerated=True),
         ["step a failed (exit code 3), tolerated", "step b aborted"],
     ),
+    (m.StepDropped(1), ["nothing waits for step b any more"]),
+    (m.FanExpired(2, (Skip(1, 1),)), ["branches took longer than they may", "step b skipped"]),
     (m.RunPausing(), ["run pauses once its steps have ended"]),
     (m.RunPaused(), ["run paused"]),
     (m.RunResumed(), ["run resumed"]),

@@ -41,7 +41,7 @@ def open_tenancy(tmp_path: Path, clock: HandClock) -> Open:
             try:
                 yield tenancy, engine
             finally:
-                tenancy.close()
+                await tenancy.aclose()
 
     return opened
 

@@ -12,13 +12,14 @@ import msgspec
 import pytest
 
 from astrarium.config import Settings
-from astrarium.errors import AstrariumError, Forbidden, Invalid, NotFound, Refused, Unauthenticated
+from astrarium.errors import AstrariumError, Forbidden, Invalid, NotFound, Refused, TooOften, Unauthenticated
 from astrarium.kernel.clock import HandClock
 from astrarium.kernel.engine import Engine
 from astrarium.kernel.types import Scope
+from astrarium.surfaces.tenancy.access.at_hand import AtHand
 from astrarium.surfaces.tenancy.catalog import KeyBody
-from astrarium.surfaces.tenancy.identity import USED_AGAIN_US, AtHand, is_open
-from astrarium.surfaces.tenancy.password import FAILURES_FREE
+from astrarium.surfaces.tenancy.identity import USED_AGAIN_US, is_open
+from astrarium.surfaces.tenancy.password import ANYWHERE_S, TRIES_ANYWHERE, TRIES_HERE
 from astrarium.surfaces.tenancy.role import CAPABILITIES, capabilities_of
 from astrarium.surfaces.tenancy.room import BY_SETTINGS, Tenancy
 from astrarium.web.caller import LOCAL_OWNER
@@ -88,16 +89,35 @@ async def test_repeated_failures_make_a_name_wait_whether_it_exists_or_not(open_
         await tenancy.users.create(OWNER, "anna", PASSWORD, "viewer")
         told: dict[str, list[str]] = {}
         for name in ("anna", "nobody"):
-            for _ in range(FAILURES_FREE + 1):
-                with pytest.raises(Unauthenticated) as caught:
-                    await tenancy.identity.sign_in(name, "wrong-password")
+            for _ in range(TRIES_HERE + 1):
+                with pytest.raises((Unauthenticated, TooOften)) as caught:
+                    await tenancy.identity.sign_in(name, "wrong-password", "192.0.2.1")
                 told.setdefault(name, []).append(caught.value.message)
         assert told["anna"] == told["nobody"] and "has to wait" in told["anna"][-1]
-        with pytest.raises(Unauthenticated, match="has to wait"):
-            await tenancy.identity.sign_in("anna", PASSWORD)
-        assert len(await acts(engine, "auth.sign_in_failed")) == 2 * FAILURES_FREE
-        clock.turn(31)
-        await tenancy.identity.sign_in("anna", PASSWORD)
+        with pytest.raises(TooOften, match="has to wait 300 s") as waits:
+            await tenancy.identity.sign_in("anna", PASSWORD, "192.0.2.1")
+        assert waits.value.retry_after_s == 300
+        assert len(await acts(engine, "auth.sign_in_failed")) == 2 * TRIES_HERE + 3
+        await tenancy.identity.sign_in("anna", PASSWORD, "192.0.2.2")
+        clock.turn(301)
+        await tenancy.identity.sign_in("anna", PASSWORD, "192.0.2.1")
+
+
+async def test_a_stranger_cannot_lock_out_a_user_where_they_are_at_home(open_tenancy: Open, clock: HandClock) -> None:
+    async with open_tenancy() as (tenancy, _):
+        await tenancy.users.create(OWNER, "anna", PASSWORD, "viewer")
+        await tenancy.identity.sign_in("anna", PASSWORD, "home")
+        tries = [
+            tenancy.identity.sign_in(("anna", "Anna")[number % 2], "wrong-password", f"stranger {number}")
+            for number in range(TRIES_ANYWHERE)
+        ]
+        said = await asyncio.gather(*tries, return_exceptions=True)
+        assert [type(one) for one in said] == [Unauthenticated] * (TRIES_ANYWHERE - 1) + [TooOften], "all at once count, too"
+        with pytest.raises(TooOften):
+            await tenancy.identity.sign_in("anna", PASSWORD, "elsewhere")
+        await tenancy.identity.sign_in("anna", PASSWORD, "home")
+        clock.turn(ANYWHERE_S + 1)
+        await tenancy.identity.sign_in("anna", PASSWORD, "elsewhere")
 
 
 async def test_a_key_is_its_role_until_it_is_revoked(open_tenancy: Open) -> None:
@@ -286,8 +306,21 @@ async def test_what_is_at_hand_is_a_second_old_where_others_write_too_and_never_
     assert await known.get("k") == "three", "and is not kept"
 
 
+async def refused_soon(tenancy: Tenancy, engine: Engine, credential: str) -> None:
+    end = time.monotonic() + 10
+    while True:
+        try:
+            await tenancy.identity.authenticate(credential)
+        except AstrariumError:
+            return
+        assert time.monotonic() < end, "it is still taken"
+        changed = asyncio.ensure_future(engine.tail.changed())
+        await asyncio.wait((changed,), timeout=0.1)
+        changed.cancel()
+
+
 @pytest.mark.postgres
-async def test_a_key_revoked_at_one_server_is_refused_by_the_others(open_tenancy: Open, postgres_database: str) -> None:
+async def test_what_ended_at_one_server_is_refused_by_the_others(open_tenancy: Open, postgres_database: str) -> None:
     async with (
         open_tenancy("w1", postgres_database) as (first, _),
         open_tenancy("w2", postgres_database) as (second, engine),
@@ -295,20 +328,16 @@ async def test_a_key_revoked_at_one_server_is_refused_by_the_others(open_tenancy
         entry, key = await first.keys.create(OWNER, "ci", "viewer")
         user = await second.users.create(OWNER, "anna", PASSWORD, "viewer")
         _, token, _ = await first.identity.sign_in("anna", PASSWORD)
-        for credential in (key, token):
+        _, left, _ = await first.identity.sign_in("anna", PASSWORD)
+        for credential in (key, token, left):
             assert (await second.identity.authenticate(credential)).role == "viewer"
+        session = first.identity.session_of(left)
+        assert session is not None
+        await first.identity.end_session(session)
+        await refused_soon(second, engine, left)
         with pytest.raises(Refused):
             await second.keys.create(OWNER, "ci", "viewer")
         await first.keys.drop(OWNER, entry.id)
         await first.users.drop(OWNER, user.id)
-        end = time.monotonic() + 10
         for credential in (key, token):
-            while True:
-                try:
-                    await second.identity.authenticate(credential)
-                except AstrariumError:
-                    break
-                assert time.monotonic() < end, "it is still taken"
-                changed = asyncio.ensure_future(engine.tail.changed())
-                await asyncio.wait((changed,), timeout=0.1)
-                changed.cancel()
+            await refused_soon(second, engine, credential)

@@ -8,7 +8,11 @@ import pytest
 
 from astrarium.errors import Invalid
 from astrarium.surfaces.tenancy.role import (
+    ALIASES,
     CAPABILITIES,
+    EVERY_ROLE,
+    FOREIGN_ROLES,
+    NARROW_ROLES,
     OWNER,
     ROLES,
     SERVER_WIDE,
@@ -17,6 +21,7 @@ from astrarium.surfaces.tenancy.role import (
     capabilities_in,
     capabilities_of,
     check_role,
+    known_capabilities,
     shown_role,
     workspace_role,
 )
@@ -55,7 +60,50 @@ def test_a_role_nobody_knows_is_refused() -> None:
         check_role("root")
 
 
-def test_the_words_page_has_the_table() -> None:
+def test_a_role_for_one_task_sees_what_a_viewer_sees_and_may_one_thing_more() -> None:
+    viewer = capabilities_of("viewer")
+    more = {role: capabilities_of(role) - viewer for role in NARROW_ROLES}
+    assert more == {
+        "approver": {"runs:respond", "promotion:approve"}, "analyst": {"counterfactual:run"}, "metrics": set(),
+        "auditor": {"audit:read"},
+    }  # fmt: skip
+    assert capabilities_of("metrics") == {"self", "metrics:read"}
+    assert all(capabilities_of(role) > viewer for role in NARROW_ROLES if role != "metrics")
+
+
+def test_the_roles_of_graphs_are_the_contracts() -> None:
+    graphs = {"runs:start", "runs:cancel", "runs:pause", "runs:resume", "runs:respond", "counterfactual:run"}
+    operates = {"runs:start", "runs:cancel", "runs:pause", "runs:resume"}
+    wanted = {"viewer": set(), "operator": operates, "approver": {"runs:respond"}, "analyst": {"counterfactual:run"}, "admin": graphs}
+    assert {role: capabilities_of(role) & graphs for role in wanted} == wanted
+    reads = {"runs:read", "artifacts:read"}
+    assert all(capabilities_of(role) & reads == reads for role in wanted)
+
+
+def test_a_role_that_counts_in_some_environments_is_a_viewers_elsewhere() -> None:
+    def at(environment: str = "") -> frozenset[str]:
+        return capabilities_in("another", "admin@production", environment)
+
+    assert at("production") == capabilities_in("another", "admin") > at("local")
+    assert at() == at("local") == capabilities_in("another", "viewer")
+
+
+def test_names_a_token_carries() -> None:
+    assert known_capabilities(["runs:counterfactual", "runs:read", "tools:use"]) == {"counterfactual:run", "runs:read"}
+    assert set(ALIASES).isdisjoint(CAPABILITIES) and set(ALIASES.values()) <= CAPABILITIES
+
+
+def test_every_foreign_role_is_one_of_ours() -> None:
+    assert {ours for table in FOREIGN_ROLES.values() for ours in table.values()} <= set(EVERY_ROLE)
+    assert all(set(roles) <= set(EVERY_ROLE) for _, roles in TABLE.values())
+
+
+def test_the_words_page_has_the_tables() -> None:
     page = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
-    for capability, (meaning, roles) in TABLE.items():
-        assert f"| `{capability}` | {meaning} | {', '.join(roles)} |" in page
+    wanted = [f"| `{capability}` | {meaning} | {', '.join(roles)} |" for capability, (meaning, roles) in TABLE.items()]
+    for surface, table in FOREIGN_ROLES.items():
+        for ours in dict.fromkeys(table.values()):
+            names = ", ".join(f"`{name}`" for name, role in table.items() if role == ours)
+            wanted.append(f"| {surface} | {names} | `{ours}` |")
+    lines = [line for line in page.partition("| capability |")[2].splitlines() if line.startswith("| ") and "`" in line]
+    assert lines == wanted

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
+import msgspec
 import pytest
 
 from astrarium.errors import AstrariumError, Forbidden, Invalid, NotFound, Refused
@@ -13,10 +15,19 @@ from astrarium.kernel.audit import verify_chain
 from astrarium.kernel.clock import HandClock
 from astrarium.kernel.engine import Engine
 from astrarium.kernel.types import Actor
-from astrarium.surfaces.tenancy.role import OWNER, capabilities_of
+from astrarium.spec.ids import uuid7
+from astrarium.surfaces.tenancy.role import OWNER, capabilities_in, capabilities_of
 from astrarium.surfaces.tenancy.room import Tenancy
-from astrarium.surfaces.tenancy.workspace.body import check_email, check_slug, environment_body, known_id, shown_id
-from astrarium.surfaces.tenancy.workspace.directory import NewWorkspace
+from astrarium.surfaces.tenancy.workspace.body import (
+    MEMBER,
+    MemberBody,
+    check_email,
+    check_slug,
+    environment_body,
+    known_id,
+    shown_id,
+)
+from astrarium.surfaces.tenancy.workspace.directory import NewWorkspace, put
 from astrarium.web.caller import LOCAL_OWNER, PERSONAL, Caller
 from tests.surfaces.tenancy.conftest import Open
 
@@ -44,6 +55,90 @@ async def outcomes(*doing: Any) -> tuple[int, list[AstrariumError]]:
     refused = [one for one in ended if isinstance(one, AstrariumError)]
     assert len(refused) == sum(isinstance(one, BaseException) for one in ended), ended
     return len(ended) - len(refused), refused
+
+
+async def test_of_workspaces_made_at_once_no_more_than_the_limit_come_about(open_tenancy: Open, url: str) -> None:
+    async with open_tenancy(url=url, max_workspaces=2) as (tenancy, engine):
+        anna, ben = await user(tenancy, "anna"), await user(tenancy, "ben")
+        making = [
+            tenancy.directory.create(caller, NewWorkspace("T", f"{caller.name}-{number}"))
+            for number in range(4)
+            for caller in (anna, ben)
+        ]
+        good, refused = await outcomes(*making)
+        assert good == 4 and {type(error) for error in refused} == {Forbidden}
+        assert await count(engine, "SELECT count(*) FROM entries WHERE kind = 'workspace' AND created_by <> 'user:local'") == 4
+
+
+async def test_a_limited_role_counts_where_it_says(open_tenancy: Open) -> None:
+    async with open_tenancy() as (tenancy, engine):
+        anna, ben = await user(tenancy, "anna"), await user(tenancy, "ben")
+        home = await team(tenancy, anna)
+        place = await tenancy.environments.create(home, "Production", "production", None)
+        [other] = [entry for entry in await tenancy.environments.all(home.scope.workspace) if entry.id != place.id]
+        body = MemberBody("operator")
+        order = put(home.scope, anna, MEMBER, uuid7(), str(ben.actor), body, handle=str(ben.actor))
+        await engine.submit(order)
+        [member] = [one for one in await tenancy.members.all(home.scope.workspace) if one.person.actor == str(ben.actor)]
+        with pytest.raises(NotFound, match="Environment not found"):
+            await tenancy.members.change(home, member.id, "admin", [str(uuid4())])
+        with pytest.raises(Invalid, match="owner"):
+            await tenancy.members.change(home, member.id, "owner", [place.id])
+        changed = await tenancy.members.change(home, member.id, "admin", [place.id])
+        assert changed.role == f"admin@{place.id}"
+        kept = await tenancy.members.change(home, member.id, "admin")
+        assert kept.role == changed.role, "what is not said stays"
+
+        async def may(environment: str, capability: str) -> bool:
+            return (await tenancy.directory.enter(ben, home.scope.workspace, environment)).may(capability)
+
+        assert await may(place.id, "workspaces:write") and await may(place.id, "builds:write")
+        for environment in (other.id, ""):
+            assert await may(environment, "builds:read") and not await may(environment, "builds:write")
+            assert not await may(environment, "workspaces:write")
+        assert (await tenancy.places.enter(ben, place.id)).may("builds:write")
+        assert not (await tenancy.places.enter(ben, other.id)).may("builds:write")
+        freed = await tenancy.members.change(home, member.id, "admin", [])
+        assert freed.role == "admin" and await may("", "workspaces:write")
+
+
+async def test_a_token_for_a_workspace_stays_in_it_and_a_narrow_one_narrow(open_tenancy: Open) -> None:
+    async with open_tenancy() as (tenancy, _):
+        anna = await user(tenancy, "anna")
+        home = await team(tenancy, anna)
+        other = await team(tenancy, anna, "other")
+        [place] = await tenancy.environments.all(home.scope.workspace)
+        for narrow, may in ((("workspaces:read", "builds:read"), False), (None, True)):
+            token = await tenancy.passes.make(anna.actor, home.scope.workspace, narrow)
+            assert token is not None
+            caller = await tenancy.identity.authenticate(token)
+            entered = await tenancy.directory.enter(caller, home.scope.workspace)
+            assert entered.may("workspaces:read") and entered.may("workspaces:own") is may
+            for stays in (caller, entered):
+                with pytest.raises(NotFound, match="Workspace not found"):
+                    await tenancy.directory.enter(stays, other.scope.workspace)
+            inside = await tenancy.places.enter(caller, place.id)
+            assert inside.may("builds:read") and inside.may("builds:write") is may
+
+
+async def test_a_key_may_not_do_more_than_who_made_it(open_tenancy: Open) -> None:
+    async with open_tenancy() as (tenancy, _):
+        anna = await user(tenancy, "anna")
+        home = await team(tenancy, anna)
+        [place] = await tenancy.environments.all(home.scope.workspace)
+        for role, capability, may in (
+            ("viewer", "builds:write", False),
+            ("metrics", "metrics:read", True),
+            ("member", "builds:write", True),
+        ):
+            _, text = await tenancy.environments.create_key(home, place.id, "k", role)
+            caller = await tenancy.identity.authenticate(text)
+            assert caller.may(capability) is may and caller.scope.environment == place.id
+        admin = msgspec.structs.replace(home, role="admin", capabilities=capabilities_in(home.scope.workspace, "admin"))
+        with pytest.raises(Forbidden, match="promotion:approve"):
+            await tenancy.environments.create_key(admin, place.id, "k", "approver")
+        with pytest.raises(Invalid, match="must be one of"):
+            await tenancy.environments.create_key(home, place.id, "k", "king")
 
 
 async def test_the_personal_workspace_is_made_once(open_tenancy: Open, url: str) -> None:

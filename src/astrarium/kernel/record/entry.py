@@ -144,7 +144,7 @@ class EntryMachine(Machine[EntryState]):
             raise NotFound(f"there is no {entry.kind} {entry.id}")
         if isinstance(command, TouchEntry):
             return [EntryTouched()]
-        _check_version(entry, command.expect)
+        check_version(entry, command.expect)
         if isinstance(command, DropEntry):
             return [EntryDropped(entry.version + 1, command.by)]
         if command.name and command.name != entry.name and facts.slots[name_slot(entry.kind, command.name)].holders:
@@ -199,7 +199,8 @@ class EntryMachine(Machine[EntryState]):
         return EntryState(msgspec.json.decode(data, type=Entry))
 
 
-def _check_version(entry: Entry, expect: int | None) -> None:
+def check_version(entry: Entry, expect: int | None) -> None:
+    """Raises `Conflict` where an entry is not at the version somebody expects; None = any."""
     if expect is None or expect == entry.version:
         return
     if expect == 0:

@@ -29,9 +29,8 @@ class Things:
             self._keep(key, self._registry.things[kind](data))
         return key
 
-    def put(self, kind: str, data: bytes, at: int, batch: Batch) -> None:
-        """Put a thing into a batch, unless it was put before."""
-        key = hashlib.sha256(data).hexdigest()
+    def put(self, key: str, kind: str, data: bytes, at: int, batch: Batch) -> None:
+        """Put a thing into a batch by its hash, unless it was put before."""
         if key not in self._stored:
             batch.put(THINGS, (key, kind, at, data))
             self._stored[key] = None

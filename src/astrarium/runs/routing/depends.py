@@ -102,6 +102,10 @@ class DependsRouter:
             _go_on(plan, memo, memo.halt, phase, tally, left, moves)
         return moves
 
+    def expire(self, plan: Plan, memo: Memo, at: int, document: dict[str, Any]) -> list[MoveOn]:
+        """Edges know no dates."""
+        return []
+
     def stop(self, plan: Plan, memo: Memo, outcome: RunOutcome, reason: str) -> list[MoveOn]:
         moves: list[MoveOn] = []
         if not memo.open and memo.phase != CLOSED:
@@ -117,6 +121,7 @@ class DependsRouter:
             if isinstance(move, Close):
                 _pass_on(plan, memo, CLOSED)
                 continue
+            assert isinstance(move, Visit | Skip | Abort), "edges lead to nothing else"
             phase = plan.phase[move.node]
             if phase != memo.phase and phase != ON_WAIT:
                 _pass_on(plan, memo, phase)

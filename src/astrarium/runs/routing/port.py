@@ -13,16 +13,21 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from ...spec.graph import Graph
-from ..ports import StepOutcome
+from ...spec.ir.flow import Strategy
+from ..ports import Ask, StepOutcome
 
 RunOutcome = Literal["succeeded", "partial", "failed", "broken", "cancelled", "rejected"]
 
 
 class Visit(msgspec.Struct, frozen=True, omit_defaults=True, tag="visit", gc=False):
-    """Execute `node` as step `no` (for `depends`, `no` is the node's position)."""
+    """Execute `node` as step `no` (for `depends`, `no` is the node's position), `after_s` from now. `at` and `branch` say where on the
+    way it lies: branches of one fan share `at` (-1 = it is `no`)."""
 
     node: int
     no: int
+    at: int = -1
+    branch: str = ""
+    after_s: float = 0.0
 
 
 class Skip(msgspec.Struct, frozen=True, omit_defaults=True, tag="skip", gc=False):
@@ -46,12 +51,75 @@ class Close(msgspec.Struct, frozen=True, omit_defaults=True, tag="close", gc=Fal
     reason: str = ""
 
 
-MoveOn = Visit | Skip | Abort | Close
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something rules may refer to, for the rest of the run. `origin` and `source` say where it comes from, `step` when: the place
+    on the way of the step after which it was said."""
+
+    id: int
+    template: str
+    slots: dict[str, Any] = {}
+    origin: Literal["rule", "user", "tool", "model", "external", "system"] = "rule"
+    source: str = ""
+    step: int = 0
+
+
+Choice = Literal["continue", "goto", "halt", "parallel", "retry", "interrupt", "join", "fail"]
+
+
+class Chose(msgspec.Struct, frozen=True, omit_defaults=True, tag="chose"):
+    """What rules made of the end of step `no`, and which one it was; the moves that carry it out follow. `said` and `gone`: facts
+    that are asserted and the ids of those retracted, by whatever rules."""
+
+    kind: Choice
+    no: int = -1
+    rule: str = ""
+    target: int = -1
+    reason: str = ""
+    said: tuple[Fact, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+class Fan(msgspec.Struct, frozen=True, omit_defaults=True, tag="fan"):
+    """The visits that follow are branches, from one state. `join` is the node to go on with, -1 = the run ends."""
+
+    at: int
+    targets: tuple[int, ...]
+    join: int = -1
+    strategy: Strategy = "all"
+    quorum: int = 0
+    deadline_s: float = 0.0
+
+
+class Drop(msgspec.Struct, frozen=True, tag="drop", gc=False):
+    """Step `no` is not waited for any more: it is cancelled."""
+
+    no: int
+
+
+class Merge(msgspec.Struct, frozen=True, omit_defaults=True, tag="merge"):
+    """The branches are one way again; `patch` is what they changed together."""
+
+    patch: dict[str, Any] = {}
+
+
+class Question(msgspec.Struct, frozen=True, omit_defaults=True, tag="question"):
+    """A rule asks people, as step `no`, on behalf of `node`, the one that ended."""
+
+    node: int
+    no: int
+    at: int
+    rule: str
+    ask: Ask
+
+
+MoveOn = Visit | Skip | Abort | Close | Chose | Fan | Drop | Merge | Question
 
 
 class Ended(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How a step ended, as far as routing cares. `tolerated`: a continue policy took the failure (dependents go on);
-    `marked`: tolerated and counted as success; `passed`: a skipped step whose dependents go on; `partial`: a child run was partial."""
+    `marked`: tolerated and counted as success; `passed`: a skipped step whose dependents go on; `partial`: a child run was partial;
+    `code`: a word for why it did not go well; `goto`: the node a question left unanswered leads to; `patch`: what it changes in the
+    state; `answer`: what people said; `used`: tokens and the like; `said`: facts it asserts, as {fact, slots}."""
 
     node: int
     no: int
@@ -60,6 +128,12 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     marked: bool = False
     passed: bool = False
     partial: bool = False
+    code: str = ""
+    goto: str = ""
+    patch: dict[str, Any] | None = None
+    answer: dict[str, Any] | None = None
+    used: dict[str, float] | None = None
+    said: tuple[dict[str, Any], ...] = ()
 
 
 class Router(Protocol):
@@ -78,7 +152,10 @@ class Router(Protocol):
         """The first moves of a round (of a fresh memo, or of one after `reset`)."""
 
     def advance(self, plan: Any, memo: Any, ended: Ended, document: dict[str, Any]) -> list[MoveOn]:
-        """What follows from the end of a step; the memo is not changed."""
+        """What follows from the end of a step; the memo is not changed. `document` is the run's state before the step's patch."""
+
+    def expire(self, plan: Any, memo: Any, at: int, document: dict[str, Any]) -> list[MoveOn]:
+        """What follows when the branches at `at` took too long."""
 
     def stop(self, plan: Any, memo: Any, outcome: RunOutcome, reason: str) -> list[MoveOn]:
         """The run is being ended from outside with this outcome (cancelled; failed/timed_out): nothing new of the main phase starts.

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from ...config.live import SERVER_FILE
+from ...kernel.types import Scope
 from ...spec.expand import Variables, expand, expand_command, expand_script
 from ...spec.graph import Graph, Node
 from ..ports import Caller, Definitions, Executor, Exit, Kept, Outward, ProcessSpec, PythonCall, StepFailed, Stoppable
@@ -23,15 +25,20 @@ from .environment import StepRefs, run_environment
 from .keep import Keep
 from .redact import redact
 from .secret import Secrets
+from .tool.use import Bench, ToolUse
 from .trace import TRACEPARENT, traceparent
 
 TIMED_OUT_CODE = 124
+LONG_S = 1e6
+"""A grace longer than this is none: the try is waited for."""
+OWNERS = Scope("personal", "local")
+"""Where the runs of the server's owner live (`web.caller.PERSONAL`, which needs the web framework to name)."""
 NOWHERE = Path()
 """Where a try's folder and files lie before it has settled."""
 STATUS_LABELS = {"succeeded": "succeeded", "partial": "partially_succeeded", "cancelled": "aborted", "rejected": "rejected"}
 
 
-class Shop(Protocol):
+class Shop(Bench, Protocol):
     """What a try asks of the workshop it is carried out in."""
 
     executor: Executor
@@ -41,16 +48,13 @@ class Shop(Protocol):
     default_shell: str
     max_log_bytes: int
     worker: str
-    folder: Path
     keep: Keep
     secrets: Secrets
     egress: Outward
 
     def kind_of(self, node: Node) -> StepKind: ...
     def log_paths(self, state: RunState, step: Step, try_no: int) -> tuple[Path, Path]: ...
-    def make_run_folder(self, state: RunState) -> None: ...
     def run_log_path(self, state: RunState) -> Path: ...
-    def scratch(self, state: RunState) -> Path: ...
     def main_outcome(self, state: RunState) -> str: ...
     def spawn_task(self, work: Any) -> None: ...
     def traced(self, graph: Graph) -> bool: ...
@@ -58,11 +62,11 @@ class Shop(Protocol):
     async def probe(self, command: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str]: ...
 
 
-class Try:
+class Try(ToolUse):
     """The `TryContext` of one execution."""
 
     def __init__(self, shop: Shop, state: RunState, step: Step) -> None:
-        self._shop = shop
+        self._shop: Shop = shop
         self._state = state
         self._step = step
         self.try_no = step.try_no
@@ -77,7 +81,6 @@ class Try:
     """Why it was ended from outside: stopped, timed_out, server_stop; empty = it was not."""
     workdir = stdout = stderr = NOWHERE
     max_log_bytes = 0
-    redact: tuple[str, ...] = ()
     secrets: Mapping[str, str] = {}
     """Declared secrets by name, once the try has settled."""
     _printed: Path | None = None
@@ -112,6 +115,14 @@ class Try:
         return self._state.known.graph
 
     @property
+    def state(self) -> Mapping[str, Any]:
+        return self._state.document
+
+    @property
+    def at(self) -> int:
+        return self._step.place
+
+    @property
     def node(self) -> Node:
         return self._state.known.nodes[self._step.node]
 
@@ -138,6 +149,10 @@ class Try:
     @property
     def notes(self) -> Path:
         return self._shop.folder / "spawned"
+
+    @property
+    def server_file(self) -> Path | None:
+        return self._shop.folder / SERVER_FILE if self._state.scope == OWNERS else None
 
     # -- what a text may refer to -------------------------------------------------------------------------------------
 
@@ -232,7 +247,18 @@ class Try:
     # -- carrying out -------------------------------------------------------------------------------------------------
 
     async def settle(self) -> None:
-        """Find the try's folder, files and own variables; create what is missing."""
+        """Find the try's folder, files and own variables; create what is missing. A node of a graph of rules that starts nothing needs
+        none of it: at a thousand steps a second the folders would cost more than the steps."""
+        shop, node, state = self._shop, self.node, self._state
+        kind = shop.kind_of(node)
+        if state.known.shape is not None and not (kind.place or kind.captures or state.resolved.secrets or node.env):
+            return
+        await self.open()
+
+    async def open(self) -> None:
+        """As `settle`, whether it is needed or not: a step that finds out late that it starts a process calls it."""
+        if self.stdout is not NOWHERE and self.workdir is not NOWHERE:
+            return
         shop, node, state = self._shop, self.node, self._state
         if state.resolved.secrets:
             self.secrets = await shop.secrets.read(state.resolved.secrets, self.graph.base_dir)
@@ -315,6 +341,9 @@ class Try:
         return await self._shop.caller.call(call)
 
     def write(self, text: str, *, error: bool = False) -> None:
+        if self.stdout is NOWHERE:
+            self._shop.make_run_folder(self._state)
+            self.stdout, self.stderr = self._shop.log_paths(self._state, self._step, self.try_no)
         path = self.stderr if error else self.stdout
         with path.open("a", encoding="utf-8", errors="replace") as file:
             file.write(redact(text, self.redact) if self.redact else text)
@@ -331,6 +360,8 @@ class Try:
         self.stopping.set()
         self.cooperative = cooperative
         if cooperative:
+            if grace_s < LONG_S:
+                asyncio.get_running_loop().call_later(grace_s, self.stop, why, self.graph.stop_grace_s)
             return
         name = self.node.signal_on_stop or "SIGTERM"
         self._signal = int(getattr(signals, name, signals.SIGTERM)) if why == "stopped" else signals.SIGTERM

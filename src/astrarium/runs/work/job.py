@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
 
-from ...errors import AstrariumError, NotFound, Refused, Unavailable
-from ...kernel.slots import PlainJob
-from ...kernel.types import Command, Job
+from ...errors import AstrariumError
+from ...kernel.types import Job
 from ...spec.condition import all_hold, holds
 from ...spec.expand import Variables
-from ...spec.ids import uuid7
 from ...spec.retry import may_repeat, may_retry, repeat_delay_s, retry_delay_s, settle_retry, tolerates
-from ..decide import NOT_SUCCESS
-from ..message import EndChild, EndTry, LoseTry, Parent, ReopenRun, Resolved, StartRun, StartTry, StopRun, TimeOutAsk, TimeOutRun
+from ..decide.step import NOT_SUCCESS
+from ..message import (
+    EndTry,
+    LoseTry,
+    StartTry,
+)
 from ..ports import Result, StepFailed
-from ..row import output_variables
 from ..state import RunState, Step
+from .child import StartChild, StopChildren, TellParent
 from .context import TIMED_OUT_CODE, Try
-from .prepare import resolve
+from .due import AskDue, FanDue, GiveAnswer, PrepareRun, RunDue
 from .redact import redact
 from .secret import secret_in
+from .tool.policy import FINAL, governed
 from .workshop import Workshop
 
 NUL_MARK = "\ufffd"
+
 
 
 class RunStep:
@@ -65,12 +68,17 @@ class RunStep:
         if not found:
             return self._load_and_execute(job)
         state, step = found
+        if state.overrides and (given := state.overrides.get(state.node(step.no).name)) is not None:
+            return EndTry(step.no, step.try_no, patch=given)
         plain = self._shop.plain(state.known, step.node)
         if plain is not None:
             work, params = plain
             result = work.run(Try(self._shop, state, step), params)
-            if isinstance(result, Result):
-                return EndTry(step.no, step.try_no, result.outcome, result.output, result.patch, result.exit_code, result.error)
+            if isinstance(result, Result) and result.spawn is None:
+                return EndTry(
+                    step.no, step.try_no, result.outcome, result.output, result.patch, result.exit_code, result.error,
+                    ask=result.ask, code=result.code, used=result.used, said=result.said,
+                )  # fmt: skip
         return self._execute(Try(self._shop, state, step), state, step)
 
     async def _load_and_execute(self, job: Job) -> Any:
@@ -79,6 +87,9 @@ class RunStep:
         step = state.steps.get(job.body["no"]) if state is not None else None
         if state is None or step is None or step.status != "running":
             return None
+        given = state.overrides.get(state.node(step.no).name)
+        if given is not None:
+            return EndTry(step.no, step.try_no, patch=given)
         return await self._execute(Try(self._shop, state, step), state, step)
 
     async def _execute(self, attempt: Try, state: RunState, step: Step) -> Any:
@@ -99,7 +110,7 @@ class RunStep:
         try:
             result = await attempt.guard(self._run(attempt, state, step))
         except StepFailed as error:
-            result = Result("failed", exit_code=error.exit_code, error=str(error))
+            result = Result("failed", exit_code=error.exit_code, error=str(error), code=error.code)
         except OSError as error:
             result = Result("failed", exit_code=127 if isinstance(error, FileNotFoundError) else 126, error=str(error))
         except AstrariumError as error:
@@ -137,7 +148,7 @@ async def unmet_condition(attempt: Try, step: Step) -> str:
 async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
     """The facts only the try knows: its output, which policies apply, whether to go on."""
     node = attempt.node
-    result = masked(capture(attempt, withheld(attempt, result)), attempt.redact)
+    result = governed(attempt, masked(capture(attempt, withheld(attempt, result)), attempt.redact))
     policy = node.tolerate
     tolerated = policy is not None and result.outcome in NOT_SUCCESS
     if tolerated and policy is not None:
@@ -160,6 +171,7 @@ async def judge(attempt: Try, step: Step, result: Result) -> EndTry:
         again_in_s=await again_in_s(attempt, step, result) if node.repeat is not None else None,
         ask=ask, children=spawn.children if spawn else None,
         max_active=spawn.max_active if spawn else 0, parallel=spawn.parallel if spawn else False,
+        fields=spawn.fields if spawn else {}, code=result.code, used=result.used, said=result.said, artifacts=attempt.made,
     )  # fmt: skip
 
 
@@ -212,7 +224,9 @@ async def retry_of(attempt: Try, step: Step, result: Result) -> tuple[float | No
     """How long to wait before a further try, and how many further tries there may be; None = no retry applies. Raises
     `AstrariumError` when a number of the policy cannot be told."""
     policy = attempt.node.retry
-    if policy is None or (result.outcome not in NOT_SUCCESS and result.spawn is None):
+    if policy is None or result.code in FINAL or (result.outcome not in NOT_SUCCESS and result.spawn is None):
+        return None, 0
+    if policy.errors and result.spawn is None and not {result.code, result.outcome} & set(policy.errors):
         return None, 0
     if isinstance(policy.limit, str) or isinstance(policy.interval_s, str):
         limit, interval_s = [await attempt.expand(part) if isinstance(part, str) else part for part in (policy.limit, policy.interval_s)]
@@ -236,150 +250,9 @@ async def again_in_s(attempt: Try, step: Step, result: Result) -> float | None:
     return repeat_delay_s(policy, step.passes) if again else None
 
 
-class PrepareRun(PlainJob):
-    """The first job of a run: parameters, environment, conditions."""
-
-    name = "prepare_run"
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-
-    async def carry_out(self, job: Job) -> Any:
-        state = await self._shop.load(job)
-        if state is None or state.prepared:
-            return None
-        return await resolve(self._shop, state)
-
-    def broke(self, job: Job, error: Exception) -> Any:
-        return Resolved(error=f"{type(error).__name__}: {error}")
-
-
-class RunDue(PlainJob):
-    """The run's time-out."""
-
-    name = "run_due"
-
-    def carry_out(self, job: Job) -> Any:
-        return TimeOutRun(job.body["round"])
-
-
-class AskDue(PlainJob):
-    """Nobody answered in time."""
-
-    name = "ask_due"
-
-    def carry_out(self, job: Job) -> Any:
-        return TimeOutAsk(job.body["no"], job.body["until"])
-
-
-class TellParent(PlainJob):
-    """A child's end reaches its parent as a command of its own."""
-
-    name = "tell_parent"
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-
-    async def carry_out(self, job: Job) -> Any:
-        state = await self._shop.load(job)
-        if state is not None and state.status != "ended":
-            await self._shop.engine.refresh(job.stream)  # another server may have ended it, or opened it again
-            state = await self._shop.load(job)
-        if state is None or state.parent is None or state.status != "ended":
-            return None
-        parent = state.parent
-        error = "" if state.outcome in ("succeeded", "partial") else f"child run {state.name} {state.outcome}"
-        told = EndChild(
-            parent.no, parent.index, parent.round, state.run, state.outcome or "failed", output_variables(state), error, state.alias
-        )
-        try:
-            await self._shop.engine.submit(Command(f"run:{parent.run}", told, state.scope))
-        except (Refused, NotFound):
-            return None
-        return None
-
-
-class StartChild(PlainJob):
-    """Starts one run under a step, or finds the one an earlier round started: kept if it went well, reopened if not."""
-
-    name = "start_child"
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-
-    async def carry_out(self, job: Job) -> Any:
-        state = await self._shop.load(job)
-        no, index = job.body["no"], job.body["index"]
-        step = state.steps.get(no) if state is not None else None
-        if state is None or step is None or step.children is None or job.body["round"] != state.round:
-            return None
-        if step.children.states[index].outcome is not None:
-            return None  # somebody had reopened the child by hand, and its end came first
-        if state.status == "stopping":
-            return EndChild(no, index, state.round, outcome="cancelled", error="stopped before it started")
-        child = step.children.specs[index]
-        parent = Parent(state.run, state.round, no, index)
-        engine, scope = self._shop.engine, state.scope
-        try:
-            earlier = await self._shop.child_run(state, child.key)
-            if earlier is None:
-                start = StartRun(
-                    child.graph, child.name, state.surface, child.key, child.params, "child",
-                    parent=parent, root=state.root, depth=state.depth + 1, labels=state.labels,
-                )  # fmt: skip
-                key = f"child:{state.run}:{state.round}:{no}:{index}:{step.try_no}"
-                begun = await engine.submit(Command(f"run:{uuid7()}", start, scope, key=key))
-                await self._stop_late(job, begun.stream)
-                return None
-            run, known = earlier
-            if known.status != "ended":
-                return None
-            if known.outcome in ("succeeded", "partial"):
-                return EndChild(no, index, state.round, run, known.outcome, output_variables(known))
-            begun = await engine.submit(Command(f"run:{run}", ReopenRun(parent=parent), scope))
-            await self._stop_late(job, begun.stream)
-        except Unavailable:
-            raise
-        except AstrariumError as error:
-            return EndChild(no, index, state.round, outcome="failed", error=error.message)
-        return None
-
-    async def _stop_late(self, job: Job, child: str) -> None:
-        """A stop of the parent that came while the child was being started has not seen it."""
-        state = await self._shop.load(job)
-        if state is not None and state.status == "stopping":
-            order = StopRun(state.stop_outcome or "cancelled", "parent_stopped", grace_s=state.stop_grace_s)
-            with contextlib.suppress(Refused):  # it ended meanwhile
-                await self._shop.engine.submit(Command(child, order, state.scope))
-
-    def broke(self, job: Job, error: Exception) -> Any:
-        return EndChild(job.body["no"], job.body["index"], job.body["round"], outcome="broken", error=str(error))
-
-
-class StopChildren(PlainJob):
-    """A stopped run's children stop too."""
-
-    name = "stop_children"
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-
-    async def carry_out(self, job: Job) -> Any:
-        run = job.stream.partition(":")[2]
-        body = job.body
-        order = StopRun(body["outcome"], "parent_stopped", body["mode"], body["grace_s"])
-        state = await self._shop.load(job)
-        if state is None:
-            return None
-        for child in await self._shop.live_children(run):
-            try:
-                await self._shop.engine.submit(Command(f"run:{child}", order, state.scope))
-            except Refused:
-                continue  # it ended meanwhile
-        return None
-
-
 def run_jobs(shop: Workshop) -> list[Any]:
     """Every kind of job a run may owe."""
-    return [RunStep(shop), PrepareRun(shop), RunDue(), AskDue(), TellParent(shop), StartChild(shop), StopChildren(shop)]
+    timers = [RunDue(), AskDue(), FanDue(), GiveAnswer(shop)]
+    return [RunStep(shop), PrepareRun(shop), *timers, TellParent(shop), StartChild(shop), StopChildren(shop)]
+
 

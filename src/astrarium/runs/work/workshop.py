@@ -18,11 +18,12 @@ import msgspec
 
 from ...errors import Invalid, Problem
 from ...kernel.engine import Engine
+from ...kernel.ports import Store
 from ...kernel.types import Job
 from ...spec.graph import Graph, Node
 from ...store.log import RUN_MARK, run_folder, safe_name, try_file
 from ...web.egress import Egress
-from ..message import RunEnded, RunStopping
+from ..message import RunEnded, RunStopping, StepDropped
 from ..ports import Caller, Definitions, Executor, Exit, Outward, ProcessSpec, SecretProvider
 from ..ports import Step as StepKind
 from ..state import Definition, RunState, Step
@@ -30,10 +31,13 @@ from .context import Try
 from .environment import server_environment
 from .keep import Keep
 from .secret import Secrets
+from .tool.means import Means
+from .tool.policy import is_governed
+from .tool.record import record_file
 from .trace import is_traced
 
 BACKTICK_LIMIT_BYTES = 1024 * 1024
-FOLDERS_KEPT = 10_000
+FOLDERS_KEPT = 2_000
 """Runs whose log folder is known to exist."""
 
 
@@ -58,6 +62,7 @@ class Workshop:
         default_shell: str = "",
         egress_allow: str = "",
         secrets: Mapping[str, SecretProvider] | None = None,
+        means: Means = Means(),
     ) -> None:
         self.engine = engine
         self.steps = steps
@@ -72,11 +77,13 @@ class Workshop:
         self.keep = Keep()
         self.secrets = Secrets(secrets or {})
         self.egress: Outward = Egress(egress_allow)
+        self.means = means
         self._folders: OrderedDict[str, Path] = OrderedDict()
         self._tries: dict[str, dict[int, Try]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         engine.registry.listen(RunStopping, self._stopping)
         engine.registry.listen(RunEnded, self._ended)
+        engine.registry.listen(StepDropped, self._dropped)
 
     def traced(self, graph: Graph) -> bool:
         """Whether processes are told their place in a distributed trace."""
@@ -122,7 +129,7 @@ class Workshop:
         shown = definition.nodes[node]
         kind = self.kind_of(shown)
         bare = not (shown.when or shown.retry or shown.repeat or shown.tolerate or shown.timeout_s or shown.env or shown.output)
-        direct = bare and not kind.captures and not inspect.iscoroutinefunction(kind.run)
+        direct = bare and not is_governed(definition.graph) and not kind.captures and not inspect.iscoroutinefunction(kind.run)
         found = (kind, self.params_of(definition, node)) if direct else None
         definition.plain[node] = found
         return found
@@ -162,6 +169,14 @@ class Workshop:
         else:
             folder, number = self.run_folder(state), step_file(step.round, name)
         return try_file(folder, number, try_no, "out"), try_file(folder, number, try_no, "err")
+
+    def record_path(self, state: RunState, step: Step, try_no: int) -> Path:
+        """Where a try's records go: beside its log."""
+        return record_file(self.run_folder(state), step_file(step.round, state.known.nodes[step.node].name), try_no)
+
+    @property
+    def reading(self) -> Store:
+        return self.engine.store
 
     def run_log_path(self, state: RunState) -> Path:
         return self.run_folder(state) / "run.log"
@@ -221,6 +236,11 @@ class Workshop:
         for attempt in list(self._tries.get(stream.partition(":")[2], {}).values()):
             attempt.stop("stopped", event.grace_s, event.mode == "cooperative")
 
+    def _dropped(self, stream: str, event: StepDropped) -> None:
+        attempt = self._tries.get(stream.partition(":")[2], {}).get(event.no)
+        if attempt is not None:
+            attempt.stop("stopped", attempt.graph.stop_grace_s)
+
     def _ended(self, stream: str, event: RunEnded) -> None:
         run = stream.partition(":")[2]
         for attempt in list(self._tries.get(run, {}).values()):
@@ -250,9 +270,10 @@ class Workshop:
         child = await self.engine.state(f"run:{rows[0][0]}", state.scope)
         return (rows[0][0], child) if child is not None else None
 
-    async def live_children(self, run: str) -> list[str]:
-        rows = await self.engine.store.read("SELECT id FROM runs WHERE parent_run = ? AND status <> 'ended'", (run,))
-        return [row[0] for row in rows]
+    async def live_children(self, run: str, no: int | None = None) -> list[str]:
+        """Child runs that have not ended, of one step or all."""
+        rows = await self.engine.store.read("SELECT id, parent_step FROM runs WHERE parent_run = ? AND status <> 'ended'", (run,))
+        return [row[0] for row in rows if no is None or row[1] == no]
 
 
 def read_start(path: Path) -> str:

@@ -1,7 +1,7 @@
 """What a step does: which step type its fields mean, and that type's parameters (Dagu 1.30 executors, §5 of the contract).
 
 `docker`, `ssh`, `mail` and `archive` are read and checked here; their step types need not be installed for a file to load.
-`gha` and `chat` load only where a plugin gives them. `python` and `noop` are Astrarium's own.
+`gha` and `chat` load only where a plugin gives them. `python`, `task` and `noop` are Astrarium's own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ TYPES: dict[str, str] = {
     "http": "http",
     "jq": "jq",
     "python": "python",
+    "task": "task",
     "noop": "noop",
     "dag": "child",
     "subworkflow": "child",
@@ -129,7 +130,7 @@ _MEANT_FOR = {
     "messages": ({"chat"}, "are of type `chat`"),
     "call": ({"child", "python"}, "run another DAG"),
     "parallel": ({"child"}, "have a `call`"),
-    "params": ({"child", "python", "gha"}, "have a `call`"),
+    "params": ({"child", "python", "task", "gha"}, "have a `call`"),
 }
 """Field of a step → the types that take it, and how to say so."""
 
@@ -191,6 +192,8 @@ def _params(kind: str, step: Fields, config: Fields | None, defaults: dict[str, 
         return _child(step)
     if kind == "python":
         return _python(step, config)
+    if kind == "task":
+        return _task(step, given)
     if kind == "wait":
         return _wait(config)
     work = Work(step)
@@ -271,6 +274,18 @@ def _python(step: Fields, config: Fields | None) -> dict[str, Any]:
         step.report.add("the arguments of a python step must be a map", step.node, step.at("config.args"))
         args = {}
     return {"call": target, "args": args}
+
+
+def _task(step: Fields, given: dict[str, Any]) -> dict[str, Any]:
+    name = given.get("task") or step.text("command").strip()
+    module, _, attribute = name.partition(":")
+    if "$" not in name and not (module and attribute):
+        step.report.add("a task step needs `task: module:attribute` in its `config`", step.node, step.at("config.task"))
+    params = given.get("params") or step.plain("params") or {}
+    if not isinstance(params, dict):
+        step.report.add("the parameters of a task must be a map", step.node, step.at("params"))
+        params = {}
+    return {"task": name, "params": params} | _if_any(mode=given.get("mode"), max_concurrent=given.get("maxConcurrent"))
 
 
 def _child(step: Fields) -> dict[str, Any]:

@@ -121,6 +121,9 @@ CONFIGS: dict[str, Shape] = {
     "jq": {"raw": FLAG},
     "wait": {"prompt": TEXT, "input": TEXTS, "required": TEXTS},
     "python": {"call": TEXT, "args": MAP},
+    "task": {
+        "task": TEXT, "params": MAP, "mode": one_of("sequential", "threads", "processes", "async"), "maxConcurrent": COUNT,
+    },
     "ssh": _SSH,
     "mail": {
         "from": TEXT, "to": TEXTS, "cc": TEXTS, "subject": TEXT, "message": TEXT, "html": TEXT, "attachments": TEXTS,

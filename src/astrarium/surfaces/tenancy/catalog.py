@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
 from ...errors import Forbidden, Invalid, NotFound, Problem, Unauthenticated
+from ...kernel.audit import act
 from ...kernel.engine import Engine
-from ...kernel.record.entry import DropEntry, Entry, PutEntry, drop_entry, list_entries, put_entry, read_entry
-from ...kernel.types import Actor, Scope
+from ...kernel.record.entry import DropEntry, Entry, PutEntry, drop_entry, entry_stream, list_entries, put_entry, read_entry
+from ...kernel.types import Actor, Command, Scope
 from ...spec.ids import uuid7
 from ...web.caller import Caller
 from .password import Passwords, check_password
@@ -17,6 +19,7 @@ from .role import check_role
 from .token import KeyRing, new_key
 
 USER, KEY = "user", "key"
+NOBODY = "none"
 NAME_MAX, KEY_NAME_MAX, DESCRIPTION_MAX = 64, 100, 500
 SHOWN = 8
 """Characters of a key that are shown later (Dagu 1.30)."""
@@ -26,10 +29,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class UserBody(msgspec.Struct, frozen=True):
-    """`turn` counts the ends of all sessions: a token of an earlier turn is not valid any more."""
+    """`role` is the one on this server itself, with its DAG files; NOBODY has none there. `turn` counts the ends of all sessions: a
+    token of an earlier turn is not valid any more. The others are of people an OIDC provider knows: its `sub`, their address and
+    whether the provider vouches for it, how they are called, and the id of their personal workspace."""
 
     role: str
     turn: int = 0
+    external_id: str = ""
+    email: str = ""
+    email_verified: bool = True
+    display_name: str = ""
+    home: str = ""
 
 
 class KeyBody(msgspec.Struct, frozen=True):
@@ -80,15 +90,16 @@ class Users:
         """Raises `NotFound`."""
         return _found(await read_entry(self._engine.store, caller.scope.workspace, USER, id_), USER, id_)
 
-    async def create(self, caller: Caller, name: str, password: str, role: str) -> Entry:
-        """Raises `Invalid`, `Refused` (`already_exists`)."""
+    async def create(self, caller: Caller, name: str, password: str, role: str, along: Sequence[Command] = ()) -> Entry:
+        """Make a user, and carry out what goes `along`: both or neither. Raises `Invalid`, `Refused` (`already_exists`)."""
         check_label(name, "username", NAME_MAX)
         body = UserBody(check_role(role))
         verifier = await self._passwords.make(check_password(password))
-        order = PutEntry(name, msgspec.to_builtins(body), str(caller.actor), "", verifier, expect=0)
-        return await put_entry(
-            self._engine, caller.scope, caller.actor, USER, uuid7(), order, "user.created", name=name, role=role
-        )
+        order, id_ = PutEntry(name, msgspec.to_builtins(body), str(caller.actor), "", verifier, expect=0), uuid7()
+        making = Command(entry_stream(USER, id_), order, caller.scope, caller.actor)
+        told = act(caller.scope, caller.actor, "user.created", f"{USER}:{id_}", name=name, role=role)
+        await self._engine.submit_all((making, told, *along))
+        return await self.get(caller, id_)
 
     async def change(self, caller: Caller, id_: str, name: str | None, role: str | None) -> Entry:
         """Raises `Invalid`, `NotFound`, `Refused` (`already_exists`), `Conflict`."""

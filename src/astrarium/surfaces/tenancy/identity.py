@@ -8,73 +8,56 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+import secrets
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...config import Settings
-from ...errors import NotFound, Unauthenticated
+from ...errors import NotFound, Refused, TooOften, Unauthenticated
 from ...kernel.audit import act
 from ...kernel.engine import Engine
 from ...kernel.machine import Registry
 from ...kernel.record.entry import (
+    DropEntry,
     Entry,
-    EntryDropped,
-    EntryPut,
+    PutEntry,
     TouchEntry,
     entry_stream,
     find_entry,
     find_handle,
-    kind_and_id,
     read_entry,
 )
 from ...kernel.types import Actor, Command, Receipt, Scope
-from ...web.caller import LOCAL_OWNER, PERSONAL, Caller
-from .catalog import HANDLE, KEY, USER, key_body, key_name, user_body
-from .password import Lockout, Passwords
-from .role import ADMIN, capabilities_in, capabilities_of
+from ...lazy import library
+from ...web.caller import COOKIE_SCHEME, LOCAL_OWNER, PERSONAL, Caller
+from .access.at_hand import KEPT, AtHand
+from .access.challenge import Challenge
+from .access.newcomer import Outsider, Outsiders
+from .access.scoped import Pass, Passes
+from .access.ticket import Tickets
+from .audit.refusal import Refusals
+from .catalog import HANDLE, KEY, NAME_MAX, USER, key_body, key_name, user_body
+from .password import Attempts, Passwords
+from .role import ADMIN, ROLES, capabilities_in, capabilities_of
 from .token import KeyRing, Session
+from .workspace.body import MEMBER
+from .workspace.person import NO_DOMAIN
+
+if TYPE_CHECKING:
+    import jwt
+else:
+    jwt = library("jwt")
 
 LOG = logging.getLogger("astrarium.tenancy")
 SECOND = 1_000_000
-FRESH_US = SECOND
-"""How old what is at hand may be where other servers write too."""
+ENDED = "ended_session"
+"""Sessions that were signed out of: entries until they would have ended by themselves."""
 USED_AGAIN_US = 600 * SECOND
 """Between two notes in the store that a key was used; what this process knows better it tells."""
-KEPT = 10_000
-
-T = TypeVar("T")
-
-
-class AtHand(Generic[T]):
-    """What was looked up, by key. `forget` is told of changes; a look-up under way meanwhile is not kept."""
-
-    def __init__(self, look_up: Callable[[str], Awaitable[T | None]], engine: Engine) -> None:
-        self._look_up = look_up
-        self._engine = engine
-        self._known: dict[str, tuple[T, int]] = {}
-        self._turn = 0
-
-    async def get(self, key: str) -> T | None:
-        known = self._known.get(key)
-        if known is not None and (not self._engine.store.shared or self._engine.clock.now() - known[1] < FRESH_US):
-            return known[0]
-        turn, now = self._turn, self._engine.clock.now()
-        found = await self._look_up(key)
-        self._known.pop(key, None)
-        if found is not None and turn == self._turn:
-            if len(self._known) >= KEPT:
-                self._known.clear()
-            self._known[key] = (found, now)
-        return found
-
-    def forget(self) -> None:
-        self._turn += 1
-        self._known.clear()
-
 
 class KnownKey(msgspec.Struct, frozen=True):
     """A key as requests need it."""
@@ -87,62 +70,40 @@ class KnownKey(msgspec.Struct, frozen=True):
 
 
 class KnownUser(msgspec.Struct, frozen=True):
+    """`ended` are the sessions they signed out of."""
+
     turn: int
     caller: Caller
-
-
-class Challenge:
-    """The `WWW-Authenticate` of a refusal, and its words."""
-
-    def __init__(self, settings: Settings) -> None:
-        basic = ', Basic realm="astrarium"' if settings.auth_username else ""
-        self._schemes = 'Bearer realm="astrarium"' + basic
-
-    def missing(self) -> Unauthenticated:
-        return Unauthenticated(
-            "this server wants a credential", code="auth.unauthorized", challenge=self._schemes,
-            hint="send an API key or a token as `Authorization: Bearer …`; POST /api/v2/auth/login gives a token for a password",
-        )  # fmt: skip
-
-    def invalid(
-        self, why: str = "it is not known here, or not any more", *, credential: str = "token", expired: bool = False
-    ) -> Unauthenticated:
-        """`credential`: `key` or `token`; what it is and whether it was valid once are told in `details`, for clients act on it."""
-        return Unauthenticated(
-            f"the credential is not valid: {why}", code="auth.token_invalid", challenge=self._schemes,
-            details={"credential": credential, "expired": expired},
-        )  # fmt: skip
+    ended: frozenset[str]
 
 
 class Identity:
     """One server's way from credentials to callers. `local_token` is what `server.json` holds: who can read that is the owner."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, ring: KeyRing, passwords: Passwords, local_token: str, registry: Registry
-    ) -> None:
+        self, engine: Engine, settings: Settings, ring: KeyRing, passwords: Passwords, local_token: str, registry: Registry,
+        challenge: Challenge, passes: Passes, tickets: Tickets, outsiders: Outsiders | None, refusals: Refusals,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._settings = settings
         self._ring = ring
         self._passwords = passwords
-        self._lockout = Lockout()
-        self._challenge = Challenge(settings)
+        self._attempts = Attempts()
+        self._refusals = refusals
+        self._challenge = challenge
+        self._passes = passes
+        self._tickets = tickets
+        self._outsiders = outsiders
         self._open = is_open(settings)
         self._local_token = local_token.encode()
         self._static_token = settings.auth_token.encode()
         self._keys: AtHand[tuple[KnownKey, ...]] = AtHand(self._look_up_keys, engine)
         self._users: AtHand[KnownUser] = AtHand(self._look_up_user, engine)
-        self._sessions: dict[str, Session] = {}
+        self._keys.rests_on(registry, KEY)
+        self._users.rests_on(registry, USER, MEMBER, ENDED)
+        self._tokens: dict[str, Session | Pass | Outsider] = {}
         self._used: dict[str, int] = {}
         self._noted: dict[str, int] = {}
-        for event in (EntryPut, EntryDropped):
-            registry.listen(event, self._changed)
-
-    def _changed(self, stream: str, event: Any) -> None:
-        kind, _ = kind_and_id(stream)
-        if kind == KEY:
-            self._keys.forget()
-        elif kind == USER:
-            self._users.forget()
 
     # -- requests -------------------------------------------------------------------------------------------------------
 
@@ -156,12 +117,14 @@ class Identity:
             return await self._by_key(credential)
         if credential[:6].lower() == "basic ":
             return self._by_basic(credential[6:])
+        if credential.startswith(COOKIE_SCHEME):
+            return LOCAL_OWNER if self._open else await self._by_token(credential.removeprefix(COOKIE_SCHEME))
         given = credential.encode("utf-8", "surrogatepass")
         if self._local_token and hmac.compare_digest(given, self._local_token):
             return LOCAL_OWNER
         if self._static_token and hmac.compare_digest(given, self._static_token):
             return Caller(Actor("token", "static"), PERSONAL, ADMIN, capabilities_of(ADMIN), "static token")
-        return await self._by_session(credential)
+        return await self._by_token(credential)
 
     def _by_basic(self, encoded: str) -> Caller:
         """The name and password of the settings (Dagu 1.30: `auth.basic`); built-in users sign in for a token instead."""
@@ -194,27 +157,55 @@ class Identity:
             made.append(KnownKey(entry.id, entry.verifier, body.expires_at, entry.used_at, caller))
         return tuple(made) or None
 
-    async def _by_session(self, token: str) -> Caller:
-        session = self._sessions.get(token)
-        if session is None:
-            session = self._ring.read(token)
-            if session is None:
-                raise self._challenge.invalid()
-            if len(self._sessions) >= KEPT:
-                self._sessions.clear()
-            self._sessions[token] = session
-        if session.until <= self._engine.clock.now():
-            self._sessions.pop(token, None)
+    async def _by_token(self, token: str) -> Caller:
+        known = self._tokens.get(token)
+        if known is None:
+            known = await self._read_token(token)
+            if len(self._tokens) >= KEPT:
+                self._tokens.clear()
+            self._tokens[token] = known
+        if isinstance(known, Pass):
+            return await self._passes.open(known)
+        if known.until <= self._engine.clock.now():
+            self._tokens.pop(token, None)
             raise self._challenge.invalid("the session has ended; sign in again", expired=True)
-        user = await self._users.get(f"{session.workspace}/{session.user}")
-        if user is None or user.turn != session.turn:
+        user = await self._users.get(known.user)
+        if user is None or (isinstance(known, Session) and (user.turn != known.turn or known.id in user.ended)):
             raise self._challenge.invalid("the session was ended; sign in again")
         return user.caller
 
-    async def _look_up_user(self, key: str) -> KnownUser | None:
-        workspace, _, id_ = key.partition("/")
-        entry = await read_entry(self._engine.store, workspace, USER, id_)
-        return None if entry is None else KnownUser(user_body(entry).turn, self._caller_of(entry))
+    async def _read_token(self, token: str) -> Session | Pass | Outsider:
+        """A session or a token for a workspace that we signed, or a token of the provider. Raises `Unauthenticated`."""
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.InvalidTokenError, ValueError):
+            raise self._challenge.invalid() from None
+        ours = self._ring.read(token) or await self._passes.read(token, str(header.get("kid", "")))
+        if ours is not None:
+            return ours
+        if self._outsiders is None:
+            raise self._challenge.invalid()
+        return await self._outsiders.recognise(token)
+
+    async def take_ticket(self, ticket: str) -> Caller:
+        """The caller a ticket stands for, once: for routes of streams, whose clients cannot send a header. Raises `Unauthenticated`."""
+        return await self._tickets.take(ticket)
+
+    async def _look_up_user(self, id_: str) -> KnownUser | None:
+        """Accounts of this server act in its personal workspace; people a provider vouches for in their own, unless they have a role
+        here as well."""
+        entry = await read_entry(self._engine.store, PERSONAL.workspace, USER, id_)
+        if entry is None:
+            return None
+        body = user_body(entry)
+        ended = frozenset(one.id for one in await find_handle(self._engine.store, ENDED, id_))
+        if body.role in ROLES or not body.home:
+            return KnownUser(body.turn, self._caller_of(entry), ended)
+        actor = Actor(USER, id_)
+        member = await find_entry(self._engine.store, body.home, MEMBER, str(actor))
+        role = str(member.body["role"]) if member is not None else ""
+        caller = Caller(actor, Scope(body.home, ""), role, capabilities_in(body.home, role), entry.name)
+        return KnownUser(body.turn, caller, ended)
 
     def _caller_of(self, entry: Entry) -> Caller:
         scope = Scope(entry.workspace, PERSONAL.environment)
@@ -236,34 +227,63 @@ class Identity:
 
     # -- signing in -----------------------------------------------------------------------------------------------------
 
-    async def sign_in(self, name: str, password: str) -> tuple[Entry, str, int]:
+    async def sign_in(self, name: str, password: str, address: str = "") -> tuple[Entry, str, int]:
         """The user, a session token, and when it ends (microseconds UTC). Raises `Unauthenticated`, in the same words and time
-        whether there is such a user or not; after repeated failures a name has to wait."""
-        wait_s = self._lockout.wait_s(name, self._engine.clock.now())
+        whether there is such a user or not; `TooOften` when a name was tried too often, from this address or from anywhere."""
+        name = name.removesuffix(f"@{NO_DOMAIN}")
+        shown = f"{USER}:{name[:NAME_MAX]}"
+        wait_s = self._attempts.begin(shown.lower(), address, self._engine.clock.now())
         if wait_s:
-            raise Unauthenticated(
-                f"too many failed sign-ins of this name; it has to wait {wait_s} s", code="auth.unauthorized",
-                details={"retryAfter": wait_s},
-            )  # fmt: skip
+            await self._refusals.failed(shown, address, why="tried too often")
+            raise TooOften(f"too many sign-ins of this name were tried; it has to wait {wait_s} s", retry_after_s=wait_s)
         entry = await find_entry(self._engine.store, PERSONAL.workspace, USER, name)
         good = await self._passwords.matches(entry.verifier if entry is not None else "", password)
-        now = self._engine.clock.now()
         if entry is None or not good:
-            self._lockout.failed(name, now)
-            await self._engine.submit(act(PERSONAL, Actor("user", ""), "auth.sign_in_failed", f"user:{name[:64]}"))
+            await self._refusals.failed(shown, address)
             raise Unauthenticated("wrong user name or password", code="auth.unauthorized")
-        self._lockout.succeeded(name)
-        until = (now // SECOND + self._settings.session_s) * SECOND
-        token = self._ring.sign(Session(entry.id, entry.workspace, user_body(entry).turn, until), now)
-        caller = self._caller_of(entry)
-        await self._engine.submit(act(caller.scope, caller.actor, "auth.signed_in", f"user:{entry.id}", name=entry.name))
+        self._attempts.succeeded(shown.lower(), address)
+        token, until = await self.begin_session(entry, "password")
         return entry, token, until
+
+    async def begin_session(self, entry: Entry, way: str) -> tuple[str, int]:
+        """A session of a user who showed who they are, and when it ends (microseconds UTC)."""
+        now = self._engine.clock.now()
+        until = (now // SECOND + self._settings.session_s) * SECOND
+        session = Session(entry.id, entry.workspace, user_body(entry).turn, until, secrets.token_hex(8))
+        token = self._ring.sign(session, now)
+        told = act(PERSONAL, Actor(USER, entry.id), "auth.signed_in", f"user:{entry.id}", name=entry.name, way=way)
+        await self._engine.submit(told)
+        return token, until
+
+    def session_of(self, credential: str) -> Session | None:
+        """The session a request presented; None for what is none of ours, or over."""
+        session = self._ring.read(credential.removeprefix(COOKIE_SCHEME))
+        return session if session is not None and session.until > self._engine.clock.now() else None
+
+    async def end_session(self, session: Session) -> None:
+        """Sign a user out of one session: here at once, at other servers of the database within a second."""
+        actor = Actor(USER, session.user)
+        order = PutEntry("", {"until": session.until}, str(actor), session.user, expect=0)
+        commands = [
+            Command(entry_stream(ENDED, session.id), order, PERSONAL, actor),
+            act(PERSONAL, actor, "auth.signed_out", f"{USER}:{session.user}"),
+        ]
+        over = [
+            Command(entry_stream(ENDED, old.id), DropEntry(str(actor)), PERSONAL, actor)
+            for old in await find_handle(self._engine.store, ENDED, session.user)
+            if int(old.body["until"]) <= self._engine.clock.now()
+        ]
+        with contextlib.suppress(Refused):  # signed out of before
+            try:
+                await self._engine.submit_all([*commands, *over])
+            except NotFound:  # another request dropped what is over
+                await self._engine.submit_all(commands)
 
     async def account(self, caller: Caller) -> Entry:
         """The entry of the caller's own account; who is none (the owner of a machine, a key, a token of the settings) is described as
         one. Times of those are 0."""
         if caller.actor.kind == USER:
-            entry = await read_entry(self._engine.store, caller.scope.workspace, USER, caller.actor.id)
+            entry = await read_entry(self._engine.store, PERSONAL.workspace, USER, caller.actor.id)
             if entry is not None:
                 return entry
         return Entry(caller.scope.workspace, USER, caller.actor.id, caller.shown, body={"role": caller.role})

@@ -1,4 +1,4 @@
-"""Passwords: what they must be, their argon2id hashes, and the pause after repeated failures.
+"""Passwords: what they must be, their argon2id hashes, and how often one may be tried.
 
 Hashing takes tens of milliseconds and 19 MiB by intent, so it happens in two threads of its own: sign-ins wait for each other, nobody
 else waits for them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -21,10 +22,14 @@ THREADS = 2
 TIME_COST, MEMORY_KIB, LANES = 2, 19 * 1024, 1
 """The second of the parameter sets OWASP recommends for argon2id."""
 
-FAILURES_FREE = 5
-"""Failures in a row after which a name has to wait."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 30, 900
+TRIES_HERE, HERE_S = 10, 300
+"""Tries of one name from one address, in so many seconds."""
+TRIES_ANYWHERE, ANYWHERE_S = 30, 900
 NAMES_KEPT = 10_000
+SECOND = 1_000_000
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def check_password(text: str, path: str = "password") -> str:
@@ -67,24 +72,45 @@ def _clean(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-class Lockout:
-    """Names whose sign-in failed again and again have to wait, twice as long each further time. Unknown names are treated alike, so
-    a pause tells nobody whether there is such a user. Kept in this process: a restart forgets it. Times are microseconds."""
+class Attempts:
+    """Sign-ins by password that were tried: so many of one name from one address, and so many of one name from anywhere (Stardag). An
+    address from which the name signed in before keeps its own count only, so a stranger cannot lock out who is at home there. Unknown
+    names are treated alike: a pause tells nobody whether there is such a user. Kept in this process; times are microseconds."""
 
     def __init__(self) -> None:
-        self._failures: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._here: OrderedDict[tuple[str, str], list[int]] = OrderedDict()
+        self._anywhere: OrderedDict[str, list[int]] = OrderedDict()
+        self._at_home: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def wait_s(self, name: str, now: int) -> int:
-        """Whole seconds the name has to wait still; 0 = it may try."""
-        _, until = self._failures.get(name, (0, 0))
-        return max(0, -((now - until) // 1_000_000))
+    def begin(self, name: str, address: str, now: int) -> int:
+        """Count a try, before it is known how it ends; else the whole seconds it has to wait."""
+        pair, at_home = (name, address), (name, address) in self._at_home
+        here, anywhere = _since(self._here, pair, now - HERE_S * SECOND), _since(self._anywhere, name, now - ANYWHERE_S * SECOND)
+        waits = [0]
+        if len(here) >= TRIES_HERE:
+            waits.append(here[-TRIES_HERE] + HERE_S * SECOND - now)
+        if len(anywhere) >= TRIES_ANYWHERE and not at_home:
+            waits.append(anywhere[-TRIES_ANYWHERE] + ANYWHERE_S * SECOND - now)
+        if max(waits):
+            return -(-max(waits) // SECOND)
+        _keep(self._here, pair, [*here, now])
+        if not at_home:
+            _keep(self._anywhere, name, [*anywhere, now])
+        return 0
 
-    def failed(self, name: str, now: int) -> None:
-        count = self._failures.pop(name, (0, 0))[0] + 1
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S << min(count - FAILURES_FREE, 10)) if count >= FAILURES_FREE else 0
-        self._failures[name] = (count, now + pause_s * 1_000_000)
-        if len(self._failures) > NAMES_KEPT:
-            self._failures.popitem(last=False)
+    def succeeded(self, name: str, address: str) -> None:
+        """The last try was the user's own."""
+        self._here.pop((name, address), None)
+        _keep(self._at_home, (name, address), None)
 
-    def succeeded(self, name: str) -> None:
-        self._failures.pop(name, None)
+
+def _since(kept: OrderedDict[K, list[int]], key: K, after: int) -> list[int]:
+    return [at for at in kept.get(key, ()) if at > after]
+
+
+def _keep(kept: OrderedDict[K, V], key: K, value: V) -> None:
+    """The latest ones are kept."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > NAMES_KEPT:
+        kept.popitem(last=False)

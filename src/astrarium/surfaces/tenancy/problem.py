@@ -15,8 +15,18 @@ if TYPE_CHECKING:  # what only names our prefix stays free of the web framework
 PREFIX = "/api/v1"
 UI_PREFIX = "/api/v1/ui"
 """The same routes once more: the spelling of the registry's own command line."""
-NOUNS = ("ui", "me", "workspaces", "target-roots")
+NOUNS = ("ui", "me", "workspaces", "auth")
 """First segments this surface owns under the prefix."""
+SDK_NOUNS = ("target-roots",)
+"""Those of its routes that the registry's SDK calls."""
+NO_CREDENTIAL = "this server wants a credential"
+SDK_MISSING = "Authentication required. Provide X-API-Key header or Bearer token."
+TOKEN_PATH = PREFIX + "/auth/token"
+BARE_PREFIX = "/auth"
+"""Some routes of signing in once more, as old clients of the registry spell them."""
+OAUTH_CODES = frozenset((
+    "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
+))  # fmt: skip
 PLACES = ("path", "query", "header", "body")
 
 
@@ -33,9 +43,25 @@ def shape(fault: Fault) -> tuple[int, dict[str, Any]]:
     return fault.status, body
 
 
+def sdk_shape(fault: Fault) -> tuple[int, dict[str, Any]]:
+    """As `shape`, on routes of the SDK: who presents no credential is told which there are."""
+    if fault.status == 401 and "credential" not in fault.details:
+        return 401, {"detail": SDK_MISSING}
+    return shape(fault)
+
+
+def oauth_shape(fault: Fault) -> tuple[int, dict[str, Any]]:
+    """As RFC 6749, 5.2 has it."""
+    code = fault.code if fault.code in OAUTH_CODES else "invalid_request" if fault.status < 500 else "temporarily_unavailable"
+    body = {"error": code, "error_description": f"{fault.message} ({fault.hint})" if fault.hint else fault.message}
+    if fault.error_id:
+        body |= {"error": "server_error", "error_id": fault.error_id}
+    return fault.status, body
+
+
 def _unauthenticated(fault: Fault) -> str:
     if "credential" not in fault.details:
-        return "Not authenticated"
+        return "Not authenticated" if fault.message == NO_CREDENTIAL else fault.message
     key, expired = fault.details["credential"] == "key", fault.details["expired"]
     if key:
         return "API key has expired" if expired else "Invalid API key"
@@ -55,3 +81,7 @@ def _wrong(problem: Problem) -> dict[str, Any]:
 def register(shapes: Shapes) -> None:
     for noun in NOUNS:
         shapes.register(f"{PREFIX}/{noun}", shape)
+    shapes.register(TOKEN_PATH, oauth_shape)
+    shapes.register(BARE_PREFIX, shape)
+    for noun in SDK_NOUNS:
+        shapes.register(f"{PREFIX}/{noun}", sdk_shape)

@@ -11,6 +11,17 @@ from ...kernel.engine import Engine
 from ...kernel.machine import Registry
 from ...kernel.types import Actor
 from ...web.caller import EVERYTHING, PERSONAL, Caller
+from .access.browser import Browser
+from .access.challenge import Challenge
+from .access.first import First
+from .access.grant import Grants
+from .access.newcomer import Newcomers, Outsiders
+from .access.provider import Provider
+from .access.renewal import Renewals
+from .access.scoped import Passes
+from .access.signing import Signers
+from .access.ticket import Tickets
+from .audit.refusal import Refusals
 from .catalog import Keys, Users
 from .identity import Identity
 from .password import Passwords
@@ -19,6 +30,7 @@ from .token import KeyRing, open_ring
 from .workspace.directory import Directory
 from .workspace.environment import Environments
 from .workspace.member import Invites, Members
+from .workspace.sdk import Places
 
 log = logging.getLogger("astrarium.tenancy")
 KEYS_FOLDER = "keys"
@@ -30,11 +42,29 @@ class Tenancy:
 
     def __init__(self, engine: Engine, settings: Settings, ring: KeyRing, registry: Registry, local_token: str) -> None:
         self.ring = ring
+        self.builtin = settings.auth == "builtin"
+        self._clock = engine.clock
         self._passwords = Passwords()
         self.users = Users(engine, self._passwords)
         self.keys = Keys(engine, ring)
-        self.identity = Identity(engine, settings, ring, self._passwords, local_token, registry)
         self.directory = Directory(engine, settings)
+        self.refusals = Refusals(engine)
+        challenge = Challenge(settings)
+        self.signers = Signers(engine, ring, registry)
+        self.passes = Passes(engine, settings, self.signers, challenge, registry)
+        self.tickets = Tickets(engine, ring, self.passes, challenge)
+        self.provider = Provider(settings, engine.clock) if settings.auth == "oidc" else None
+        self.newcomers = Newcomers(engine, settings, self.directory)
+        outsiders = Outsiders(engine, self.provider, self.newcomers, self.refusals) if self.provider is not None else None
+        self.identity = Identity(
+            engine, settings, ring, self._passwords, local_token, registry, challenge, self.passes, self.tickets,
+            outsiders, self.refusals,
+        )
+        self.places = Places(engine, registry)
+        self.renewals = Renewals(engine, ring)
+        self.grants = Grants(engine, self.identity, self.directory, self.passes, self.renewals, self.refusals)
+        self.browser = Browser(engine, settings, ring, self.identity, self.newcomers, self.provider, self.refusals)
+        self.first = First(engine, ring, self.users)
         self.members = Members(self.directory)
         self.invites = Invites(self.directory, self.members)
         self.environments = Environments(self.directory, self.keys)
@@ -45,21 +75,24 @@ class Tenancy:
         ring = await asyncio.to_thread(open_ring, settings.data_dir / KEYS_FOLDER, settings.master_key)
         tenancy = cls(engine, settings, ring, registry, local_token)
         await tenancy.directory.make_personal()
-        if settings.auth == "builtin":
+        if tenancy.builtin:
             await tenancy._first_admin(settings)
         return tenancy
 
     async def _first_admin(self, settings: Settings) -> None:
         """The first user comes from the settings, if they name a password; later starts leave it as it is (Dagu 1.30)."""
-        if await self.users.all(BY_SETTINGS):
-            return
-        if not settings.admin_password:
-            log.warning("there is no user yet: make the first with `astrarium admin create`, or set admin_password")
+        if not settings.admin_password or await self.users.all(BY_SETTINGS):
             return
         try:
             await self.users.create(BY_SETTINGS, settings.admin_username, settings.admin_password, ADMIN)
         except Refused:
             log.info("another server made the first user")
 
-    def close(self) -> None:
+    def seconds_until(self, moment: int) -> int:
+        """Seconds from now to a moment (microseconds UTC), the last one begun counted; at least 0."""
+        return max(0, -((self._clock.now() - moment) // 1_000_000))
+
+    async def aclose(self) -> None:
         self._passwords.close()
+        if self.provider is not None:
+            await self.provider.close()

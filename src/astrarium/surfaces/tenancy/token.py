@@ -7,6 +7,7 @@ hash and token names its secret by a key id.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -14,7 +15,7 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,26 +24,32 @@ from ...lazy import library
 
 if TYPE_CHECKING:
     import jwt
+    from cryptography import exceptions
+    from cryptography.hazmat.primitives.ciphers import aead
 else:
     jwt = library("jwt")
+    exceptions = library("cryptography.exceptions")
+    aead = library("cryptography.hazmat.primitives.ciphers.aead")
 
 FILE = "master.key"
 LEAST_LENGTH = 32
 ALGORITHM = "HS256"
 AUDIENCE = "astrarium"
 _HEX = re.compile(r"[0-9a-f]{8}-")
+NONCE = 12
 KEY_SECRET = 24
 """Random bytes of a key: 32 characters."""
 
 
 class Session(msgspec.Struct, frozen=True):
     """What a session token says: whose it is, in which workspace, for which count of that user's sessions (a changed password raises
-    it, which ends all older ones), and when it ends (microseconds UTC)."""
+    it, which ends all older ones), when it ends (microseconds UTC), and which it is."""
 
     user: str
     workspace: str
     turn: int
     until: int
+    id: str = ""
 
 
 class _Secret:
@@ -53,6 +60,7 @@ class _Secret:
         self.id = hashlib.blake2b(text.encode(), digest_size=4, person=b"key id").hexdigest()
         self.session = self._derive(b"session")
         self.seal = self._derive(b"seal")
+        self.hiding = self._derive(b"hide")
 
     def _derive(self, purpose: bytes) -> bytes:
         return hashlib.blake2b(self.text.encode(), digest_size=32, person=purpose).digest()
@@ -82,27 +90,65 @@ class KeyRing:
         secret = self._secrets.get(id_)
         return secret is not None and hmac.compare_digest(digest, _keyed(secret, text))
 
+    def hide(self, data: bytes) -> str:
+        """A secret as it may be kept in the store: AES-256-GCM, with the id of our secret."""
+        nonce = secrets.token_bytes(NONCE)
+        sealed = nonce + aead.AESGCM(self._present.hiding).encrypt(nonce, data, None)
+        return f"{self._present.id}:{base64.b64encode(sealed).decode()}"
+
+    def reveal(self, hidden: str) -> bytes | None:
+        """What `hide` was given; None when it was hidden with a secret that is not listed any more, or was changed."""
+        id_, _, text = hidden.partition(":")
+        secret = self._secrets.get(id_)
+        sealed = base64.b64decode(text)
+        try:
+            return aead.AESGCM(secret.hiding).decrypt(sealed[:NONCE], sealed[NONCE:], None) if secret is not None else None
+        except exceptions.InvalidTag:
+            return None
+
+    # -- what we hand out and are shown again ---------------------------------------------------------------------------
+
+    def stamp(self, purpose: str, said: dict[str, Any], until: int) -> str:
+        """A signed text that says `said` until then (microseconds UTC), for one purpose."""
+        claims = {"said": said, "aud": f"{AUDIENCE}/{purpose}", "exp": until // 1_000_000}
+        return jwt.encode(claims, self._present.session, ALGORITHM, headers={"kid": self._present.id})
+
+    def read_stamp(self, purpose: str, text: str, now: int) -> dict[str, Any] | None:
+        """What a stamp says; None when it is not ours, for another purpose, or over."""
+        claims = self._claims(text, f"{AUDIENCE}/{purpose}")
+        return dict(claims["said"]) if claims is not None and int(claims["exp"]) * 1_000_000 > now else None
+
+    def _claims(self, token: str, audience: str) -> dict[str, Any] | None:
+        """What a token says that we signed; whether it is over is for the caller to see."""
+        try:
+            secret = self._secrets.get(str(jwt.get_unverified_header(token).get("kid")))
+            if secret is None:
+                return None
+            return jwt.decode(
+                token, secret.session, [ALGORITHM], audience=audience,
+                options={"require": ["exp", "aud"], "verify_exp": False, "verify_iat": False},
+            )  # fmt: skip
+        except jwt.InvalidTokenError:
+            return None
+
     # -- sessions -------------------------------------------------------------------------------------------------------
 
     def sign(self, session: Session, now: int) -> str:
         claims = {
             "sub": session.user, "workspace_id": session.workspace, "turn": session.turn, "aud": AUDIENCE,
-            "iat": now // 1_000_000, "exp": session.until // 1_000_000, "jti": secrets.token_hex(8),
+            "iat": now // 1_000_000, "exp": session.until // 1_000_000, "jti": session.id,
         }  # fmt: skip
         return jwt.encode(claims, self._present.session, ALGORITHM, headers={"kid": self._present.id})
 
     def read(self, token: str) -> Session | None:
         """What a session token says; None when we did not sign it. Whether it has ended is for the caller to see."""
+        claims = self._claims(token, AUDIENCE)
         try:
-            secret = self._secrets.get(str(jwt.get_unverified_header(token).get("kid")))
-            if secret is None:
+            if claims is None:
                 return None
-            claims = jwt.decode(
-                token, secret.session, [ALGORITHM], audience=AUDIENCE,
-                options={"require": ["sub", "exp", "aud"], "verify_exp": False, "verify_iat": False},
-            )  # fmt: skip
-            return Session(str(claims["sub"]), str(claims["workspace_id"]), int(claims["turn"]), int(claims["exp"]) * 1_000_000)
-        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
+            until = int(claims["exp"]) * 1_000_000
+            return Session(str(claims["sub"]), str(claims["workspace_id"]), int(claims["turn"]), until, str(claims["jti"]))
+        except (KeyError, ValueError, TypeError):
             return None
 
 

@@ -201,10 +201,10 @@ OPERATIONS = (
         answer=wire.run.Started, failures=(400, 404, 409),
     ),
     row("GET", DAG + "/dag-runs", "getDAGDAGRunHistory", "The newest runs of a DAG", get_dag_history,
-        needs="runs:read", answer=wire.definition.DagHistory),
+        needs="dags:read", answer=wire.definition.DagHistory),
     row(
         "GET", DAG + "/dag-runs/{dagRunId}", "getDAGDAGRunDetails", "Get a run of a DAG", get_dag_history_run,
-        needs="runs:read", answer=wire.run.DagRunAnswer,
+        needs="dags:read", answer=wire.run.DagRunAnswer,
     ),
     row(
         "POST", DAG + "/cleanup", "cleanUpDAGRuns", "Remove old runs, with their logs; never the newest one", clean_up,

@@ -11,11 +11,12 @@ from ....config import Settings
 from ....web.caller import PERSONAL, caller_of
 from ....web.metric import CONTENT_TYPE, exposition
 from ....web.stream import Streams
-from ...operation import Operation, admit
+from ...gate import admit
+from ...operation import Operation
 from ..work.count import Meter, server_families
 from .entry import desk_of, row
 
-READ = "runs:read"
+READ = "metrics:read"
 PUBLIC = "public"
 
 
@@ -32,6 +33,8 @@ async def get_metrics(request: Request) -> Response:
     desk = desk_of(request)
     own = server_families(desk.version, desk.uptime_s, desk.follows_schedules(), desk.catalog, desk.engine, streams.open)
     families = [*await asyncio.to_thread(list, own), *await meter.families(workspace)]
+    for told in getattr(request.app.state, "families", ()):
+        families += await told(workspace)
     return Response(exposition(families), media_type=CONTENT_TYPE)
 
 

@@ -27,6 +27,12 @@ async def get_health(request: Request) -> Response:
         await desk.engine.store.read("SELECT 1", ())
     except AstrariumError:
         parts["store"] = "unhealthy"
+    for name, check in getattr(request.app.state, "components", {}).items():
+        try:
+            await check()
+            parts[name] = "healthy"
+        except AstrariumError:
+            parts[name] = "unhealthy"
     status = "healthy" if set(parts.values()) == {"healthy"} else "unhealthy"
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return answer(wire.system.Health(status, desk.version, desk.uptime_s, now, parts), 200 if status == "healthy" else 503)

@@ -125,6 +125,14 @@ def _step_ended(body: m.StepEnded, names: Sequence[str]) -> list[str]:
     return [f"step {_name(names, body.no)} {body.outcome}{code}{tolerated}{_because(body.error)}", *_moves(body.moves, names)]
 
 
+def _dropped(body: m.StepDropped, names: Sequence[str]) -> list[str]:
+    return [f"nothing waits for step {_name(names, body.no)} any more"]
+
+
+def _expired(body: m.FanExpired, names: Sequence[str]) -> list[str]:
+    return ["branches took longer than they may", *_moves(body.moves, names)]
+
+
 def _stopping(body: m.RunStopping, names: Sequence[str]) -> list[str]:
     return [f"run is being stopped: {body.reason}", *_moves(body.moves, names)]
 
@@ -159,6 +167,8 @@ TOLD: dict[type, Tell] = {
     m.ChildrenSpawned: _spawned,
     m.ChildEnded: _child_ended,
     m.StepEnded: _step_ended,
+    m.StepDropped: _dropped,
+    m.FanExpired: _expired,
     m.RunPausing: _plain("run pauses once its steps have ended"),
     m.RunPaused: _plain("run paused"),
     m.RunResumed: _plain("run resumed"),

@@ -92,6 +92,9 @@ class StepRow(NamedTuple):
     answers: str
     started_at: int
     ended_at: int
+    place: int
+    branch: str
+    code: str
 
 
 class RunFilter(NamedTuple):

@@ -23,11 +23,13 @@ import msgspec
 from ....config import Settings
 from ....errors import Conflict, NotFound, Refused, Unavailable
 from ....kernel.audit import act
+from ....kernel.record.artifact import ARTIFACTS, RUN, artifact_keys
 from ....kernel.record.past import prune_past
 from ....kernel.slots import PlainJob
 from ....kernel.types import ENGINE, Actor, Command, Job, Scope
 from ....runs.row import RUNS, STEPS
 from ....spec.graph import Graph
+from ....store.blob.artifact import Artifacts
 from ....store.log import RUN_MARK, run_folder
 from ..machines.sweeper import ENDLESS, PAST_DAYS, EndSweep, NoteRemoved, StartSweeping, sweeper_of
 from ..views.query import SURFACE, names_with
@@ -91,6 +93,8 @@ class Retention(Bound):
 
     def __init__(self, settings: Settings, place: str) -> None:
         self._settings = settings
+        self.artifacts: Artifacts | None = None
+        """Swept along; a server sets it."""
         super().__init__()
         self.kinds = (Sweep(self, place), TidyDag(self), RemoveRest(self))
 
@@ -201,7 +205,8 @@ class Retention(Bound):
             Command(sweeper_of(scope.workspace), note, scope),
             act(scope, actor, "runs.removed", ids[0], count=len(ids), last=ids[-1], digest=digest),
         )
-        await engine.remove([f"run:{id_}" for id_ in ids], scope, {RUNS: ids, STEPS: steps}, commands)
+        kept = await artifact_keys(engine.store, scope.workspace, RUN, ids)
+        await engine.remove([f"run:{id_}" for id_ in ids], scope, {RUNS: ids, STEPS: steps, ARTIFACTS: kept}, commands)
 
     async def remove_below(self, scope: Scope, ids: Sequence[str]) -> None:
         """Remove what belongs to runs that are gone: the runs below them, and the deliveries that told of them."""
@@ -234,7 +239,10 @@ class Retention(Bound):
             except NotFound:
                 continue  # its last run went meanwhile
         await prune_past(engine, scope, ENDLESS, engine.clock.now() - (max(0, self._settings.keep_days) or PAST_DAYS) * DAY_US)
-        return removed + await self._sweep_deliveries(scope)
+        removed += await self._sweep_deliveries(scope)
+        if self.artifacts is not None:
+            await self.artifacts.sweep(engine.store)
+        return removed
 
     async def _sweep_deliveries(self, scope: Scope) -> int:
         """Deliveries go with the run they tell of, and at the latest when runs would."""

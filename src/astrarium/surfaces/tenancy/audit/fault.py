@@ -47,7 +47,7 @@ class Faults:
         told = masked("".join(traceback.format_exception(error)), secrets)
         command = act(
             caller.scope if caller is not None else PERSONAL, caller.actor if caller is not None else Actor("user", ""), ACT,
-            f"{ACT}:{error_id}", method=scope["method"], path=masked(scope["path"], secrets)[:200],
+            f"{ACT}:{error_id}", method=scope.get("method", "WebSocket"), path=masked(scope["path"], secrets)[:200],
             request_id=state.get("request_id", ""), kind=type(error).__name__, traceback=told[-MOST_CHARACTERS:],
         )  # fmt: skip
         await self._engine.submit(command)

@@ -98,8 +98,8 @@ def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
     for column, separator in SEPARATORS.items():
         name = getattr(wanted, column)
         if name:
-            where.append(f"({column} = ? OR substr({column}, 1, ?) = ?)")
-            args += [name, len(name) + 1, name + separator]
+            where.append(f"({column} = ? OR ({column} >= ? AND {column} < ?))")  # a range, so that an index is of use
+            args += [name, name + separator, name + chr(ord(separator) + 1)]
     for condition, value in (("at >= ?", wanted.since), ("at < ?", wanted.until)):
         if value:
             where.append(condition)

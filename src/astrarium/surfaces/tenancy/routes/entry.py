@@ -8,13 +8,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ....errors import Invalid, NotFound, Problem
+from ....errors import Invalid, Problem
 from ....kernel.record.entry import Entry
 from ....web.caller import Caller, caller_of
 from ...operation import Endpoint, Operation, Query
-from ..catalog import KEY
 from ..room import Tenancy
 from ..workspace.body import check_uuid, known_id
+from ..workspace.sdk import PARAMETER
 
 WORKSPACES = "/workspaces"
 WORKSPACE = WORKSPACES + "/{workspace_id}"
@@ -22,10 +22,12 @@ MEMBER = WORKSPACE + "/members/{member_id}"
 INVITE = WORKSPACE + "/invites/{invite_id}"
 MY_INVITE = WORKSPACES + "/invites/{invite_id}"
 ENVIRONMENT = WORKSPACE + "/environments/{environment_id}"
+KEYS = ENVIRONMENT + "/api-keys"
+"""Where keys are made: the answer has a secret, and is never kept."""
 KEY_PATH = ENVIRONMENT + "/api-keys/{key_id}"
 ROOT = ENVIRONMENT + "/target-roots/{root_id}"
 REVOKED = Query("include_revoked", "Whether revoked keys are listed too.", "boolean")
-ENVIRONMENT_ITEM = Query("environment_id", "Which environment is meant; a key has its own.")
+ENVIRONMENT_ITEM = Query(PARAMETER, "Which environment is meant; a key has its own.")
 
 READ, CREATE, WRITE, OWN = "workspaces:read", "workspaces:create", "workspaces:write", "workspaces:own"
 DENIALS = {
@@ -56,23 +58,8 @@ async def in_workspace(request: Request, caller: Caller) -> Caller:
     """The caller as they are in the workspace of the path. Every id in the path must be one before any is looked up."""
     for name in request.path_params:
         path_id(request, name)
-    return await tenancy_of(request).directory.enter(caller, path_id(request, "workspace_id"))
-
-
-async def in_environment(request: Request, caller: Caller) -> Caller:
-    """The caller as they are in the environment a client of the registry works in: a key's own, else the one that is named, else the
-    one the caller's credential belongs to."""
-    tenancy = tenancy_of(request)
-    given = request.query_params.get(ENVIRONMENT_ITEM.name, "")
-    if caller.actor.kind == KEY or not given:
-        if not caller.scope.environment:
-            raise Invalid("environment_id is required as a query parameter unless an API key is used")
-        return await tenancy.directory.enter(caller, caller.scope.workspace)
-    try:
-        id_ = known_id(check_uuid(given, "query.environment_id"))
-    except Invalid:
-        raise NotFound("Environment not found") from None
-    return await tenancy.environments.enter(caller, id_)
+    environment = path_id(request, "environment_id") if "environment_id" in request.path_params else ""
+    return await tenancy_of(request).directory.enter(caller, path_id(request, "workspace_id"), environment)
 
 
 async def environment_of(request: Request, tenancy: Tenancy, caller: Caller) -> Entry:
@@ -104,5 +91,5 @@ def row(method: str, path: str, id_: str, summary: str, act: Endpoint, needs: st
     refusals = {401, 403, *((404, 422) if "{" in path else ()), *((422,) if "body" in more else ()), *failures}
     return Operation(
         method, path, id_, summary, act, needs=needs, failures=tuple(sorted(refusals)), place=in_workspace if placed else None,
-        denial=DENIALS.get(needs, "") if placed else "", **more,
+        denial=DENIALS.get(needs, "") if placed else "", idempotent=method != "GET" and WORKSPACES in path and path != KEYS, **more,
     )  # fmt: skip

@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ....kernel.record.entry import Entry
-from ...operation import Operation, answer, read_body
+from ...operation import Operation, answer, expecting, read_body
 from .. import wire
 from ..catalog import key_body, key_name
 from ..room import Tenancy
 from ..workspace.body import actor_id, environment_body, root_body, shown_id
+from ..workspace.sdk import sdk_environment
 from .entry import (
     ENVIRONMENT,
     ENVIRONMENT_ITEM,
@@ -27,7 +28,6 @@ from .entry import (
     enter,
     environment_of,
     flag,
-    in_environment,
     moment,
     path_id,
     row,
@@ -36,7 +36,10 @@ from .entry import (
 
 def _environment(entry: Entry) -> wire.Environment:
     body = environment_body(entry)
-    return wire.Environment(shown_id(entry.id), shown_id(entry.workspace), body.title, entry.name, body.description)
+    return wire.Environment(
+        shown_id(entry.id), shown_id(entry.workspace), body.title, entry.name, body.description,
+        max_concurrent_locks=body.max_concurrent_locks or None,
+    )  # fmt: skip
 
 
 def _key(entry: Entry, tenancy: Tenancy) -> dict[str, Any]:
@@ -69,19 +72,25 @@ async def create_environment(request: Request) -> Response:
 
 async def get_environment(request: Request) -> Response:
     tenancy, caller = await enter(request)
-    return answer(_environment(await environment_of(request, tenancy, caller)))
+    entry = await environment_of(request, tenancy, caller)
+    return answer(_environment(entry), version=entry.version)
 
 
 async def change_environment(request: Request) -> Response:
     tenancy, caller = await enter(request)
-    body = await read_body(request, wire.ChangeNamed)
+    body = await read_body(request, wire.ChangeEnvironment)
     id_ = path_id(request, "environment_id")
-    return answer(_environment(await tenancy.environments.change(caller, id_, body.name, body.description)))
+    with expecting(request) as version:
+        entry = await tenancy.environments.change(
+            caller, id_, body.name, body.description, version, max_locks=body.max_concurrent_locks
+        )
+    return answer(_environment(entry), version=entry.version)
 
 
 async def delete_environment(request: Request) -> Response:
     tenancy, caller = await enter(request)
-    await tenancy.environments.delete(caller, path_id(request, "environment_id"))
+    with expecting(request) as version:
+        await tenancy.environments.delete(caller, path_id(request, "environment_id"), version)
     return done()
 
 
@@ -98,7 +107,7 @@ async def get_keys(request: Request) -> Response:
 async def create_key(request: Request) -> Response:
     tenancy, caller = await enter(request)
     body = await read_body(request, wire.CreateEnvironmentKey)
-    entry, text = await tenancy.environments.create_key(caller, path_id(request, "environment_id"), body.name)
+    entry, text = await tenancy.environments.create_key(caller, path_id(request, "environment_id"), body.name, body.role)
     return answer(wire.MadeEnvironmentKey(**_key(entry, tenancy), key=text), 201)
 
 
@@ -127,19 +136,23 @@ async def create_root(request: Request) -> Response:
 async def get_root(request: Request) -> Response:
     tenancy, caller = await enter(request)
     environment, root = path_id(request, "environment_id"), path_id(request, "root_id")
-    return answer(_root(await tenancy.environments.root(caller.scope.workspace, environment, root)))
+    entry = await tenancy.environments.root(caller.scope.workspace, environment, root)
+    return answer(_root(entry), version=entry.version)
 
 
 async def change_root(request: Request) -> Response:
     tenancy, caller = await enter(request)
     body = await read_body(request, wire.ChangeTargetRoot)
     environment, root = path_id(request, "environment_id"), path_id(request, "root_id")
-    return answer(_root(await tenancy.environments.change_root(caller, environment, root, body.name, body.uri_prefix)))
+    with expecting(request) as version:
+        entry = await tenancy.environments.change_root(caller, environment, root, body.name, body.uri_prefix, version)
+    return answer(_root(entry), version=entry.version)
 
 
 async def delete_root(request: Request) -> Response:
     tenancy, caller = await enter(request)
-    await tenancy.environments.delete_root(caller, path_id(request, "environment_id"), path_id(request, "root_id"))
+    with expecting(request) as version:
+        await tenancy.environments.delete_root(caller, path_id(request, "environment_id"), path_id(request, "root_id"), version)
     return done()
 
 
@@ -157,8 +170,8 @@ OPERATIONS = (
     row("POST", WORKSPACE + "/environments", "createEnvironment", "Make an environment", create_environment, WRITE, 409,
         body=wire.CreateEnvironment, answer=wire.Environment, status=201),
     row("GET", ENVIRONMENT, "getEnvironment", "Get an environment", get_environment, READ, answer=wire.Environment),
-    row("PATCH", ENVIRONMENT, "updateEnvironment", "Change an environment's name or description", change_environment, WRITE,
-        body=wire.ChangeNamed, answer=wire.Environment),
+    row("PATCH", ENVIRONMENT, "updateEnvironment", "Change an environment's name, description or limit of locks", change_environment,
+        WRITE, body=wire.ChangeEnvironment, answer=wire.Environment),
     row("DELETE", ENVIRONMENT, "deleteEnvironment", "Delete an environment with its keys and target roots", delete_environment,
         WRITE, 400, 409, status=204),
     row("GET", KEYS, "listEnvironmentKeys", "List an environment's API keys", get_keys, READ, query=(REVOKED,),
@@ -178,6 +191,6 @@ OPERATIONS = (
 OWN_ROOTS: Operation = msgspec.structs.replace(
     row("GET", "/target-roots", "listOwnTargetRoots", "The target roots of the environment the caller works in", get_own_roots,
         READ, 400, 404, query=(ENVIRONMENT_ITEM,), answer=list[wire.TargetRootPlace]),
-    place=in_environment,
+    place=sdk_environment,
 )  # fmt: skip
 """In one spelling only."""

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ....kernel.record.entry import Entry
-from ...operation import answer, read_body
+from ...operation import answer, expecting, read_body
 from .. import wire
-from ..role import shown_role
-from ..workspace.body import actor_id, invite_body, shown_id, workspace_body
+from ..role import parts_of, shown_role
+from ..workspace.body import actor_id, check_uuid, invite_body, known_id, shown_id, workspace_body
 from ..workspace.directory import NewWorkspace
 from ..workspace.member import Member
 from ..workspace.person import person_of
@@ -31,8 +31,8 @@ def _workspace(entry: Entry) -> dict[str, Any]:
 
 
 def _member(member: Member) -> wire.WorkspaceMember:
-    person = member.person
-    return wire.WorkspaceMember(member.id, actor_id(person.actor), person.email, person.name, _role(member.role))
+    person, within = member.person, [shown_id(id_) for id_ in parts_of(member.role)[1]]
+    return wire.WorkspaceMember(member.id, actor_id(person.actor), person.email, person.name, _role(member.role), within)
 
 
 def _invite(entry: Entry) -> wire.WorkspaceInvite:
@@ -99,18 +99,21 @@ async def get_workspace(request: Request) -> Response:
     entry = await tenancy.directory.get(workspace)
     members, environments = await tenancy.members.all(workspace), await tenancy.environments.all(workspace)
     shown = wire.WorkspaceDetail(**_workspace(entry), member_count=len(members), environment_count=len(environments))
-    return answer(shown)
+    return answer(shown, version=entry.version)
 
 
 async def change_workspace(request: Request) -> Response:
     tenancy, caller = await enter(request)
     body = await read_body(request, wire.ChangeNamed)
-    return answer(wire.Workspace(**_workspace(await tenancy.directory.change(caller, body.name, body.description))))
+    with expecting(request) as version:
+        entry = await tenancy.directory.change(caller, body.name, body.description, version)
+    return answer(wire.Workspace(**_workspace(entry)), version=entry.version)
 
 
 async def delete_workspace(request: Request) -> Response:
     tenancy, caller = await enter(request)
-    await tenancy.directory.delete(caller, tenancy.environments.in_use)
+    with expecting(request) as version:
+        await tenancy.directory.delete(caller, tenancy.environments.in_use, version)
     return done()
 
 
@@ -125,7 +128,9 @@ async def get_members(request: Request) -> Response:
 async def change_member(request: Request) -> Response:
     tenancy, caller = await enter(request)
     body = await read_body(request, wire.ChangeMember)
-    return answer(_member(await tenancy.members.change(caller, path_id(request, "member_id"), body.role)))
+    given = body.environments
+    within = None if given is None else [known_id(check_uuid(id_, "environments")) for id_ in given]
+    return answer(_member(await tenancy.members.change(caller, path_id(request, "member_id"), body.role, within)))
 
 
 async def remove_member(request: Request) -> Response:

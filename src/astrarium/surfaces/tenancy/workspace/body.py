@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from functools import lru_cache
 
 import msgspec
 
@@ -23,6 +24,7 @@ DIRECTORY = Scope("directory", "")
 
 TITLE_MAX, TEXT_MAX, URI_MAX, EMAIL_MAX = 255, 2000, 512, 254
 SLUG_MIN, SLUG_MAX = 2, 64
+COUNT_MAX = 1_000_000
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -52,11 +54,13 @@ class InviteBody(msgspec.Struct, frozen=True):
 
 
 class EnvironmentBody(msgspec.Struct, frozen=True):
-    """The entry's name is the slug, its handle the id; `order_index` is the place among the workspace's environments, from 0."""
+    """The entry's name is the slug, its handle the id; `order_index` is the place among the workspace's environments, from 0.
+    `max_concurrent_locks`: locks of the build registry that may be held at once, 0 = no limit."""
 
     title: str
     description: str | None = None
     order_index: int = 0
+    max_concurrent_locks: int = 0
 
 
 class RootBody(msgspec.Struct, frozen=True):
@@ -112,6 +116,7 @@ def known_id(shown: str) -> str:
     return _KNOWN.get(shown, shown)
 
 
+@lru_cache(maxsize=4096)
 def actor_id(actor: str) -> str:
     """The UUID of an actor, `user:<id>`: its own id where that is one."""
     id_ = actor.partition(":")[2]
@@ -159,6 +164,14 @@ def check_text(text: str | None, path: str = "description") -> str | None:
         told = f"must have at most {TEXT_MAX} characters, and no control characters but line ends and tabs"
         raise Invalid(f"{path} {told}", [Problem(told, path=path)])
     return text
+
+
+def check_count(count: int, path: str) -> int:
+    """A number of things, 0 = no limit. Raises `Invalid`."""
+    if not 0 <= count <= COUNT_MAX:
+        told = f"must be 0 to {COUNT_MAX:,}"
+        raise Invalid(f"{path} {told}", [Problem(told, path=path)])
+    return count
 
 
 def check_email(text: str) -> str:

@@ -21,6 +21,7 @@ from ....kernel.record.entry import (
     DropEntry,
     Entry,
     PutEntry,
+    check_version,
     entry_stream,
     find_entry,
     find_handle,
@@ -31,7 +32,7 @@ from ....kernel.types import Command, Scope
 from ....spec.ids import uuid7
 from ....web.caller import EVERYTHING, LOCAL_OWNER, PERSONAL, Caller
 from ..catalog import KEY, USER, check_label
-from ..role import OWNER, capabilities_in
+from ..role import OWNER, capabilities_for
 from .body import (
     DIRECTORY,
     ENVIRONMENT,
@@ -45,6 +46,7 @@ from .body import (
     MemberBody,
     RootBody,
     WorkspaceBody,
+    actor_id,
     check_slug,
     check_text,
     root_name,
@@ -56,6 +58,8 @@ TRIES = 20
 """How often a change is planned anew because another one came first."""
 FIRST_ROOT = ("default", "~/.astrarium/local-target-roots/default")
 """Name and place of the personal workspace's target root."""
+MAKER = "maker"
+"""One who made workspaces: an entry whose version grows with each, where their number is limited."""
 PARTS = (MEMBER, INVITE, ENVIRONMENT, KEY, ROOT)
 """Kinds of entries a workspace consists of."""
 
@@ -113,18 +117,20 @@ class Directory:
 
     # -- who is where ---------------------------------------------------------------------------------------------------
 
-    async def enter(self, caller: Caller, workspace: str) -> Caller:
-        """The caller as they are in a workspace: their role and capabilities there. Raises `NotFound` where they are no member."""
+    async def enter(self, caller: Caller, workspace: str, environment: str = "") -> Caller:
+        """The caller as they are in a workspace: their role there and what they may do, about one `environment` of it or about the
+        whole. Raises `NotFound` where they are no member, or their token is for another workspace."""
         home = workspace == caller.scope.workspace
         member = await find_entry(self.engine.store, workspace, MEMBER, str(caller.actor))
         role = str(member.body["role"]) if member is not None else home_role(caller) if home else ""
-        if not role:
+        if not role or (caller.confined and not home):
             raise NotFound("Workspace not found")
         await self.get(workspace)
         if home and caller.capabilities is EVERYTHING:
             return caller
         scope = caller.scope if home else Scope(workspace, "")
-        return Caller(caller.actor, scope, role, capabilities_in(workspace, role), caller.name)
+        may = capabilities_for(caller, workspace, role, environment)
+        return msgspec.structs.replace(caller, scope=scope, role=role, capabilities=may)
 
     async def mine(self, caller: Caller) -> list[tuple[Entry, str]]:
         """The caller's workspaces, each with their role there, the oldest first."""
@@ -176,22 +182,46 @@ class Directory:
         check_slug(new.environment_slug, "initial_environment_slug")
         if caller.actor.kind == KEY:
             raise Forbidden("An API key belongs to one environment and cannot create a workspace")
-        most = self.settings.max_workspaces
-        if most:
-            made = await list_entries(self.engine.store, DIRECTORY.workspace, WORKSPACE)
-            if sum(entry.created_by == str(caller.actor) for entry in made) >= most:
-                raise Forbidden(f"You can create at most {most} workspaces")
-        id_ = uuid7()
-        await self._make(caller, id_, uuid7(), new, WorkspaceBody(new.title, new.description))
-        return await self.get(id_)
+        for _ in range(TRIES):
+            guard = await self._check_room(caller)
+            id_ = uuid7()
+            try:
+                await self.make(caller, id_, uuid7(), new, WorkspaceBody(new.title, new.description), guard)
+            except Conflict:
+                continue
+            return await self.get(id_)
+        raise Conflict("too many workspaces are being made at once", hint="repeat the request")
 
-    async def _make(self, caller: Caller, id_: str, environment: str, new: NewWorkspace, body: WorkspaceBody) -> None:
+    async def _check_room(self, caller: Caller) -> Sequence[Command]:
+        """What has to happen together with the making of one more workspace: of several at once that were counted alike, the first one
+        holds, also at several servers. Raises `Forbidden` when the caller has as many as they may."""
+        most, store, maker = self.settings.max_workspaces, self.engine.store, actor_id(str(caller.actor))
+        if not most:
+            return ()
+        entry = await read_entry(store, DIRECTORY.workspace, MAKER, maker)
+        while entry is None:
+            with contextlib.suppress(Refused):  # another request made it meanwhile
+                await self.engine.submit(put(DIRECTORY, caller, MAKER, maker, "", {}))
+            entry = await read_entry(store, DIRECTORY.workspace, MAKER, maker)
+        made = await list_entries(store, DIRECTORY.workspace, WORKSPACE)
+        if sum(one.created_by == str(caller.actor) for one in made) >= most:
+            raise Forbidden(f"You can create at most {most} workspaces")
+        return (put(DIRECTORY, caller, MAKER, maker, "", {}, expect=entry.version),)
+
+    async def has_slug(self, slug: str) -> bool:
+        return await find_entry(self.engine.store, DIRECTORY.workspace, WORKSPACE, slug) is not None
+
+    async def make(
+        self, caller: Caller, id_: str, environment: str, new: NewWorkspace, body: WorkspaceBody, first: Sequence[Command] = ()
+    ) -> None:
+        """Make a workspace as it is given, together with what comes `first`: all of it or nothing. Raises `Refused`."""
         scope, actor = Scope(id_, ""), str(caller.actor)
-        first = EnvironmentBody(new.environment_title, f"{new.environment_title} environment")
+        beginning = EnvironmentBody(new.environment_title, f"{new.environment_title} environment")
         commands = [
+            *first,
             put(DIRECTORY, caller, WORKSPACE, id_, new.slug, body),
             put(scope, caller, MEMBER, uuid7(), actor, MemberBody(OWNER), handle=actor),
-            put(scope, caller, ENVIRONMENT, environment, new.environment_slug, first, handle=environment),
+            put(scope, caller, ENVIRONMENT, environment, new.environment_slug, beginning, handle=environment),
         ]
         if new.root_label and new.root_uri:
             check_label(new.root_label, "initial_target_root_name", TITLE_MAX)
@@ -211,12 +241,12 @@ class Directory:
         )
         body = WorkspaceBody(new.title, new.description, personal=True)
         try:
-            await self._make(LOCAL_OWNER, PERSONAL.workspace, PERSONAL.environment, new, body)
+            await self.make(LOCAL_OWNER, PERSONAL.workspace, PERSONAL.environment, new, body)
         except Refused:
             log.info("another server made the personal workspace")
 
-    async def change(self, caller: Caller, title: str | None, description: str | None) -> Entry:
-        """Raises `Invalid`, `NotFound`, `Conflict`."""
+    async def change(self, caller: Caller, title: str | None, description: str | None, expect: int | None = None) -> Entry:
+        """`expect`: the version it must have. Raises `Invalid`, `NotFound`, `Conflict`."""
         workspace = caller.scope.workspace
         entry = await self.get(workspace)
         body = workspace_body(entry)
@@ -224,19 +254,21 @@ class Directory:
         description = check_text(description) if description is not None else body.description
         body = msgspec.structs.replace(body, title=title, description=description)
         commands = (
-            put(DIRECTORY, caller, WORKSPACE, workspace, entry.name, body, expect=entry.version),
+            put(DIRECTORY, caller, WORKSPACE, workspace, entry.name, body, expect=entry.version if expect is None else expect),
             act(caller.scope, caller.actor, "workspace.changed", f"{WORKSPACE}:{workspace}", name=title),
         )
         await self.engine.submit_all(commands)
         return await self.get(workspace)
 
-    async def delete(self, caller: Caller, busy: Callable[[Scope], Awaitable[str]]) -> None:
+    async def delete(self, caller: Caller, busy: Callable[[Scope], Awaitable[str]], expect: int | None = None) -> None:
         """End a workspace and all it consists of; its keys are refused from then on. `busy` tells what still goes on in an
-        environment. Raises `Invalid` for the personal one, `Refused` while work goes on in it."""
+        environment. Raises `Invalid` for the personal one, `Refused` while work goes on in it, `Conflict` where it has another version
+        than `expect`."""
         workspace = caller.scope.workspace
         if workspace_body(await self.get(workspace)).personal:
             raise Invalid("Cannot delete a personal workspace")
         entry = await self.get(workspace)
+        check_version(entry, expect)
         commands = []
         for kind in PARTS:
             for part in await self.parts(workspace, kind):

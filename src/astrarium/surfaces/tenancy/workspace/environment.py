@@ -8,12 +8,12 @@ import msgspec
 
 from ....errors import Forbidden, Invalid, NotFound, Refused
 from ....kernel.audit import act
-from ....kernel.record.entry import Entry, entry_stream, find_handle, list_entries, read_entry
+from ....kernel.record.entry import Entry, check_version, entry_stream, find_handle, list_entries, read_entry
 from ....kernel.types import Command, Scope
 from ....spec.ids import uuid7
-from ....web.caller import PERSONAL, Caller
+from ....web.caller import EVERYTHING, PERSONAL, Caller
 from ..catalog import KEY, KEY_NAME_MAX, Keys, check_label, key_body
-from ..role import workspace_role
+from ..role import WORKSPACE_ROLES, capabilities_in
 from .body import (
     ENVIRONMENT,
     ROOT,
@@ -21,6 +21,7 @@ from .body import (
     URI_MAX,
     EnvironmentBody,
     RootBody,
+    check_count,
     check_slug,
     check_text,
     environment_body,
@@ -31,8 +32,6 @@ from .directory import Directory, drop, in_words, put
 
 ACTIVE = "SELECT 1 FROM runs WHERE workspace = ? AND environment = ? AND status <> 'ended' LIMIT 1"
 ROOT_TAKEN = "Target root with name '{}' already exists"
-KEY_ROLE = workspace_role("member")
-"""What a key of an environment may do: what a member may."""
 
 Busy = Callable[[Scope], Awaitable[str]]
 """What still goes on in an environment, in words that follow "Cannot delete an environment with"; empty = nothing."""
@@ -102,27 +101,35 @@ class Environments:
             await self._directory.arrange(caller, plan)
         return await self.get(caller.scope.workspace, id_)
 
-    async def change(self, caller: Caller, id_: str, title: str | None, description: str | None) -> Entry:
-        """Raises `Invalid`, `NotFound`, `Conflict`."""
+    async def change(
+        self, caller: Caller, id_: str, title: str | None, description: str | None, expect: int | None = None,
+        *, max_locks: int | None = None,
+    ) -> Entry:  # fmt: skip
+        """`expect`: the version it must have. Raises `Invalid`, `NotFound`, `Conflict`."""
         entry = await self.get(caller.scope.workspace, id_)
         body = environment_body(entry)
         title = check_label(title, "name", TITLE_MAX) if title is not None else body.title
         description = check_text(description) if description is not None else body.description
-        body = msgspec.structs.replace(body, title=title, description=description)
+        locks = check_count(max_locks, "max_concurrent_locks") if max_locks is not None else body.max_concurrent_locks
+        body = msgspec.structs.replace(body, title=title, description=description, max_concurrent_locks=locks)
         commands = (
-            put(caller.scope, caller, ENVIRONMENT, id_, entry.name, body, handle=id_, expect=entry.version),
+            put(
+                caller.scope, caller, ENVIRONMENT, id_, entry.name, body, handle=id_,
+                expect=entry.version if expect is None else expect,
+            ),
             act(caller.scope, caller.actor, "environment.changed", f"{ENVIRONMENT}:{id_}", name=title),
         )
         await self._engine.submit_all(commands)
         return await self.get(caller.scope.workspace, id_)
 
-    async def delete(self, caller: Caller, id_: str) -> None:
-        """End an environment with its keys and target roots. Raises `NotFound`; `Invalid` for the last one and for the one the server's
-        own work lands in; `Refused` while something goes on in it."""
+    async def delete(self, caller: Caller, id_: str, expect: int | None = None) -> None:
+        """End an environment with its keys and target roots. Raises `NotFound`, `Conflict` where it has another version than `expect`;
+        `Invalid` for the last one and for the one the server's own work lands in; `Refused` while something goes on in it."""
         workspace = caller.scope.workspace
 
         async def plan(home: Entry) -> list[Command]:
             entry = await self.get(workspace, id_)
+            check_version(entry, expect)
             if len(await self.all(workspace)) == 1:
                 raise Invalid("Cannot delete the last environment")
             if Scope(workspace, id_) == PERSONAL:
@@ -147,18 +154,22 @@ class Environments:
         mine = [entry for entry in found if key_body(entry).environment == environment]
         return sorted(mine, key=lambda entry: (entry.created_at, entry.id), reverse=True)
 
-    async def create_key(self, caller: Caller, environment: str, label: str) -> tuple[Entry, str]:
-        """A key that acts as a member in one environment, and its text, which nobody can read again. Several may have one name.
-        Raises `Invalid`, `NotFound`."""
+    async def create_key(self, caller: Caller, environment: str, label: str, role: str = "member") -> tuple[Entry, str]:
+        """A key that acts in one environment, as a member or in a role of ours that may not do more than the caller may; and its text,
+        which nobody can read again. Several may have one name. Raises `Invalid`, `Forbidden`, `NotFound`."""
         check_label(label, "name", KEY_NAME_MAX)
+        given = WORKSPACE_ROLES.get(role, role)
+        more = capabilities_in(caller.scope.workspace, given) - caller.capabilities
+        if more and caller.capabilities is not EVERYTHING:
+            raise Forbidden(f"{caller.shown} may not give a key the role {role}: they lack {', '.join(sorted(more))}")
         workspace, id_ = caller.scope.workspace, uuid7()
-        order, text = self._keys.draft(Scope(workspace, environment), caller.actor, "", KEY_ROLE, label=label)
+        order, text = self._keys.draft(Scope(workspace, environment), caller.actor, "", given, label=label)
 
         async def plan(home: Entry) -> list[Command]:
             await self.get(workspace, environment)
             return [
                 Command(entry_stream(KEY, id_), order, caller.scope, caller.actor),
-                act(caller.scope, caller.actor, "key.created", f"{KEY}:{id_}", name=label, environment=environment),
+                act(caller.scope, caller.actor, "key.created", f"{KEY}:{id_}", name=label, role=given, environment=environment),
             ]
 
         await self._directory.arrange(caller, plan)
@@ -200,23 +211,26 @@ class Environments:
             await self._directory.arrange(caller, plan)
         return await self.root(caller.scope.workspace, environment, id_)
 
-    async def change_root(self, caller: Caller, environment: str, id_: str, label: str | None, uri_prefix: str | None) -> Entry:
-        """Raises `Invalid`, `NotFound`, `Refused`, `Conflict`."""
+    async def change_root(
+        self, caller: Caller, environment: str, id_: str, label: str | None, uri_prefix: str | None, expect: int | None = None
+    ) -> Entry:
+        """`expect`: the version it must have. Raises `Invalid`, `NotFound`, `Refused`, `Conflict`."""
         entry = await self.root(caller.scope.workspace, environment, id_)
         was = root_body(entry)
         body = _root(environment, was.label if label is None else label, was.uri_prefix if uri_prefix is None else uri_prefix)
         name = root_name(environment, body.label)
         commands = (
-            put(caller.scope, caller, ROOT, id_, name, body, expect=entry.version),
+            put(caller.scope, caller, ROOT, id_, name, body, expect=entry.version if expect is None else expect),
             act(caller.scope, caller.actor, "target_root.changed", f"{ROOT}:{id_}", name=body.label),
         )
         with in_words(ROOT_TAKEN.format(body.label)):
             await self._engine.submit_all(commands)
         return await self.root(caller.scope.workspace, environment, id_)
 
-    async def delete_root(self, caller: Caller, environment: str, id_: str) -> None:
-        """Raises `NotFound`."""
+    async def delete_root(self, caller: Caller, environment: str, id_: str, expect: int | None = None) -> None:
+        """Raises `NotFound`, `Conflict`."""
         entry = await self.root(caller.scope.workspace, environment, id_)
+        check_version(entry, expect)
         told = act(caller.scope, caller.actor, "target_root.deleted", f"{ROOT}:{id_}", name=root_body(entry).label)
         await self._engine.submit_all((drop(caller, entry), told))
 

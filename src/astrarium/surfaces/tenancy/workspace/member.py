@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from ....errors import Forbidden, Invalid, NotFound, Refused
+from ....errors import Forbidden, Invalid, NotFound, Problem, Refused
 from ....kernel.audit import act
 from ....kernel.record.entry import Entry, find_handle, list_entries, read_entry
 from ....kernel.types import Command, Scope
 from ....spec.ids import uuid7
 from ....web.caller import PERSONAL, Caller
-from ..catalog import USER, user_body
-from ..role import OWNER, shown_role, workspace_role
-from .body import INVITE, MEMBER, InviteBody, MemberBody, check_email, invite_body, parse_actor, workspace_body
+from ..catalog import NOBODY, USER, user_body
+from ..role import OWNER, limited, parts_of, shown_role, workspace_role
+from .body import ENVIRONMENT, INVITE, MEMBER, InviteBody, MemberBody, check_email, invite_body, parse_actor, workspace_body
 from .directory import Directory, drop, in_words, put
 from .person import Person, known_person, people, person_of
 
@@ -49,8 +51,9 @@ class Members:
             known = {member.person.actor for member in made}
             for account in await list_entries(store, workspace, USER):
                 person = users.get(f"{USER}:{account.id}")
-                if person is not None and person.actor not in known:
-                    made.append(Member(account.id, person, user_body(account).role, None))
+                role = user_body(account).role
+                if person is not None and person.actor not in known and role != NOBODY:
+                    made.append(Member(account.id, person, role, None))
         return made
 
     async def _one(self, caller: Caller, id_: str) -> tuple[Member, int]:
@@ -61,18 +64,22 @@ class Members:
             raise NotFound("Member not found")
         return found, sum(member.role == OWNER for member in members)
 
-    async def change(self, caller: Caller, id_: str, role: str) -> Member:
-        """Give a member another role, `owner`, `admin` or `member`. Raises `Invalid`, `NotFound`, `Forbidden`."""
+    async def change(self, caller: Caller, id_: str, role: str, environments: Sequence[str] | None = None) -> Member:
+        """Give a member another role, `owner`, `admin` or `member`, in some environments (elsewhere they see what a viewer sees) or in
+        all; None leaves that as it is where the role stays. Raises `Invalid`, `NotFound`, `Forbidden`."""
         given = workspace_role(role)
 
         async def plan(home: Entry) -> list[Command]:
             member, owners = await self._one(caller, id_)
+            await self._check_environments(caller, given, environments or ())
             if OWNER in (given, member.role) and not caller.may(OWN):
                 raise Forbidden("Only owners can modify owner roles")
             if member.role == OWNER != given and owners == 1:
                 raise Invalid("Cannot demote the last owner")
             entry = _entry(member)
-            kept = member.role if shown_role(member.role) == role else given
+            name, within = parts_of(member.role)
+            stays = shown_role(name) == role
+            kept = limited(name if stays else given, within if stays and environments is None else environments or ())
             return [
                 put(caller.scope, caller, MEMBER, id_, entry.name, MemberBody(kept), handle=entry.handle, expect=entry.version),
                 act(caller.scope, caller.actor, "member.changed", f"{MEMBER}:{id_}", member=entry.name, role=kept),
@@ -80,6 +87,14 @@ class Members:
 
         await self._directory.arrange(caller, plan)
         return (await self._one(caller, id_))[0]
+
+    async def _check_environments(self, caller: Caller, role: str, environments: Sequence[str]) -> None:
+        if environments and role == OWNER:
+            told = "an owner is one in every environment"
+            raise Invalid(f"environments: {told}", [Problem(told, path="environments")])
+        known = {entry.id for entry in await self._directory.parts(caller.scope.workspace, ENVIRONMENT)} if environments else set()
+        if not known.issuperset(environments):
+            raise NotFound("Environment not found")
 
     async def remove(self, caller: Caller, id_: str) -> None:
         """Raises `NotFound`, `Forbidden`, `Invalid`."""
@@ -156,7 +171,8 @@ class Invites:
     async def mine(self, caller: Caller) -> list[tuple[Entry, Entry]]:
         """Pending invites for the caller's address, each with the workspace it leads to."""
         person = await person_of(self._engine.store, caller)
-        found = await find_handle(self._engine.store, INVITE, person.email.lower()) if person.email else []
+        known = person.email if person.reachable else ""
+        found = await find_handle(self._engine.store, INVITE, known.lower()) if known else []
         return [(invite, await self._directory.get(invite.workspace)) for invite in found]
 
     async def _one_of_mine(self, caller: Caller, id_: str) -> tuple[Entry, Entry]:

@@ -15,19 +15,20 @@ NO_DOMAIN = "localhost"
 
 
 class Person(msgspec.Struct, frozen=True):
-    """`email` is empty for what is no user: a key, a token of the settings."""
+    """`email` is empty for what is no user: a key, a token of the settings. `reachable`: nobody says it may be somebody else's."""
 
     actor: str
     email: str
     name: str
     external_id: str
+    reachable: bool = True
 
 
 def _of_user(entry: Entry) -> Person:
     """An account's own address is the one in its body, else its name where that is one."""
     email = entry.body.get("email") or (entry.name if "@" in entry.name else f"{entry.name}@{NO_DOMAIN}")
     name = entry.body.get("display_name") or entry.name
-    return Person(f"{USER}:{entry.id}", email, name, entry.body.get("external_id") or entry.id)
+    return Person(f"{USER}:{entry.id}", email, name, entry.body.get("external_id") or entry.id, entry.body.get("email_verified", True))
 
 
 def _of_other(actor: Actor, name: str) -> Person:

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from .....errors import Invalid, Problem
 from .....kernel.record.entry import Entry
-from .....web.caller import Caller, caller_of
+from .....web.caller import Caller, caller_of, counted
+from .....web.limit import address_of
 from ....operation import Endpoint, Operation, answer, read_body
 from ....tenancy.catalog import USER, key_body, key_name
 from ....tenancy.room import Tenancy
@@ -68,7 +69,8 @@ def shown_key(entry: Entry, tenancy: Tenancy) -> wire.access.Key:
 
 async def login(request: Request) -> Response:
     body = await read_body(request, wire.access.Login)
-    entry, token, until = await tenancy_of(request).identity.sign_in(body.username, body.password)
+    with counted(request):
+        entry, token, until = await tenancy_of(request).identity.sign_in(body.username, body.password, address_of(request))
     return answer(wire.access.Session(token, moment(until), shown_user(entry)))
 
 
@@ -169,7 +171,7 @@ def row(method: str, path: str, id_: str, summary: str, act: Endpoint, *failures
 
 
 OPERATIONS = (
-    row("POST", "/auth/login", "login", "Sign in with a password", login, 400, needs="", body=wire.access.Login,
+    row("POST", "/auth/login", "login", "Sign in with a password", login, 400, 429, needs="", body=wire.access.Login,
         answer=wire.access.Session),
     row("GET", "/auth/me", "getCurrentUser", "Who calls", get_me, needs="self", answer=wire.access.UserAnswer),
     row("POST", "/auth/change-password", "changePassword", "Change one's own password", change_password, 400, needs="self",

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from .....errors import TooMuch
 from .....kernel.record.entry import Entry
 from .....web.caller import credential_of
-from ....operation import admit, answer, read_body
+from ....gate import admit
+from ....operation import answer, read_body
 from ....tenancy.room import Tenancy
 from ... import wire
 from ...work.webhook import BODY_MAX, Webhooks, trigger

@@ -16,6 +16,7 @@ from .....runs import message as m
 from .....spec.graph import Graph
 from .....store.log import FollowedFiles
 from .....web.stream import frame
+from ....feed import Feed
 from ... import wire
 from ...views import query
 from ...views.journal import told
@@ -24,7 +25,6 @@ from ...views.log import RunFiles
 from ...views.query import RunRow
 from ...views.run import number as run_number
 from ...views.status import RUN_LABELS
-from .feed import Feed
 from .text import END, Output, Place, StepText
 
 _encode = msgspec.json.Encoder().encode
@@ -32,18 +32,17 @@ Pieces = AsyncGenerator[bytes, None]
 
 
 class Live:
-    """What one engine lets others follow. `cap_bytes`: most kept of a try's output (0 = no cap)."""
+    """What one engine lets others follow. `feed` is its log; `cap_bytes`: most kept of a try's output (0 = no cap)."""
 
-    def __init__(self, engine: Engine, files: RunFiles, cap_bytes: int) -> None:
-        self.feed = Feed(engine)
+    def __init__(self, engine: Engine, feed: Feed, files: RunFiles, cap_bytes: int) -> None:
+        self.feed = feed
         self.views = LiveViews(engine)
         self._engine = engine
         self._files = files
         self._cap_bytes = cap_bytes
         self._followed = FollowedFiles()
 
-    async def aclose(self) -> None:
-        await self.feed.close()
+    def close(self) -> None:
         self._followed.close()
 
     # -- events -------------------------------------------------------------------------------------------------------

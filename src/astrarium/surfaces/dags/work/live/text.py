@@ -18,12 +18,12 @@ from .....runs import message as m
 from .....spec.graph import Graph
 from .....store.log import LOOK_S, Followed, FollowedFiles, read_from
 from .....web.stream import frame
+from ....feed import Feed, Follower
 from ... import wire
 from ...views import query
 from ...views.log import RunFiles, redirection, stream_of, targets_of
 from ...views.query import RunRow, StepRow
 from ...views.status import NODE_LABELS, NOT_STARTED, node_status
-from .feed import Feed, Follower
 
 PIECE_BYTES = 64 * 1024
 END = "end"

@@ -1,0 +1,3 @@
+from .sdk.names import *  # noqa: F403
+
+__version__: str

@@ -1,0 +1,1 @@
+"""Tools that come with Astrarium, in the namespace `std`: one file each."""

@@ -1,0 +1,121 @@
+"""What mounted packs demand of every run of a graph, as data: budgets, the cap of retries, what is audited, what may not be said.
+
+The four reference packs are known by id and are built in; a directory of one of them may pin another version of it.
+Stargraph 0.8: contract 1.6 and its section 16 (loaded and enforced).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal
+
+import msgspec
+
+from ..document import Requires
+
+BUDGETS = "stargraph.bosun.budgets"
+RETRIES = "stargraph.bosun.retries"
+SAFETY_PII = "stargraph.bosun.safety_pii"
+AUDIT = "stargraph.bosun.audit"
+REFERENCE = (BUDGETS, RETRIES, SAFETY_PII, AUDIT)
+
+AUDITED = ("transition", "tool_call", "node_run", "respond", "cancel", "pause", "artifact_write")
+BUILT_IN_VERSION = "1.0"
+RETRY_LIMIT = 5
+RETRY_FACTOR = 2.0
+
+Severity = Literal["halt", "warn"]
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Text of evidence that matches `regex` is a violation of this `kind`."""
+
+    kind: str
+    regex: str
+    severity: Severity
+
+
+PII = (
+    Watch("ssn", r"\b\d{3}-\d{2}-\d{4}\b", "halt"),
+    Watch("card", r"\b(?:\d[ -]?){12,18}\d\b", "halt"),
+    Watch("email", r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b", "warn"),
+    Watch("phone", r"(?<!\d)(?:\+\d{1,3}[ .-]?)?(?:\(\d{3}\)|\d{3})[ .-]\d{3}[ .-]\d{4}(?!\d)", "warn"),
+)
+_SORTED = msgspec.json.Encoder(order="sorted")
+_COMPILED = {watch.kind: re.compile(watch.regex) for watch in PII}
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What all mounted packs demand together. `budgets`: a run's budget facts are watched, and an exhausted one ends it with
+    `budget_exhausted`; `retry_limit` > 0: a node that fails is visited again after 2^attempt seconds, that many times, then the run
+    ends with `retry_exhausted`; `watches`: evidence is searched; `audited`: kinds of acts that leave a `bosun_audit` record."""
+
+    packs: tuple[tuple[str, str], ...] = ()
+    budgets: bool = False
+    retry_limit: int = 0
+    retry_factor: float = 0.0
+    watches: tuple[Watch, ...] = ()
+    audited: tuple[str, ...] = ()
+
+
+class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A loaded pack. `tree_hash` pins its content; `reason`: why its signature is not trusted, empty = verified, or built in."""
+
+    id: str
+    version: str
+    tree_hash: str
+    reason: str = ""
+    requires: Requires = Requires()
+
+
+class Violation(msgspec.Struct, frozen=True):
+    kind: str
+    severity: Severity
+    reason: str
+
+
+def built_in(pack_id: str) -> Pack | None:
+    """A reference pack as it comes with Astrarium; its hash is that of what it demands."""
+    if pack_id not in REFERENCE:
+        return None
+    demanded = policy_of((Pack(pack_id, BUILT_IN_VERSION, ""),))
+    return Pack(pack_id, BUILT_IN_VERSION, hashlib.sha256(_SORTED.encode(demanded)).hexdigest())
+
+
+def policy_of(packs: tuple[Pack, ...]) -> Policy:
+    """What these packs demand, each reference pack by its id."""
+    ids = {pack.id for pack in packs}
+    retried = RETRIES in ids
+    return Policy(
+        packs=tuple((pack.id, pack.version) for pack in packs),
+        budgets=BUDGETS in ids,
+        retry_limit=RETRY_LIMIT if retried else 0,
+        retry_factor=RETRY_FACTOR if retried else 0.0,
+        watches=PII if SAFETY_PII in ids else (),
+        audited=AUDITED if AUDIT in ids else (),
+    )
+
+
+def retry_delay_s(policy: Policy, attempt: int) -> float | None:
+    """Seconds before the attempt after `attempt` failed ones (from 1); None when there is none any more."""
+    return None if attempt > policy.retry_limit else policy.retry_factor**attempt
+
+
+def find_violations(policy: Policy, text: str) -> list[Violation]:
+    """What a text of evidence violates, each kind once, halting ones first. The text itself is never repeated in a reason."""
+    found = [
+        Violation(watch.kind, watch.severity, f"the evidence looks like it holds a {watch.kind}")
+        for watch in policy.watches
+        if any(_is_real(watch.kind, match.group()) for match in _COMPILED[watch.kind].finditer(text))
+    ]
+    return sorted(found, key=lambda one: one.severity != "halt")
+
+
+def _is_real(kind: str, text: str) -> bool:
+    """A card number has a check digit (Luhn); what fails it is only a long number."""
+    if kind != "card":
+        return True
+    digits = [int(letter) for letter in text if letter.isdigit()]
+    doubled = [digit if place % 2 == 0 else sum(divmod(2 * digit, 10)) for place, digit in enumerate(reversed(digits))]
+    return sum(doubled) % 10 == 0

@@ -1,0 +1,6 @@
+-- Graphs: where a step lies on the way of a graph of rules, which branch it is, and a word for why it did not go well
+-- (columns in the order of `runs/row.py`).
+ALTER TABLE steps ADD COLUMN place bigint NOT NULL DEFAULT 0;
+ALTER TABLE steps ADD COLUMN branch text NOT NULL DEFAULT '';
+ALTER TABLE steps ADD COLUMN code text NOT NULL DEFAULT '';
+UPDATE steps SET place = no;

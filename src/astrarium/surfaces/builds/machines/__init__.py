@@ -1,0 +1,1 @@
+"""What may happen to builds, tasks and locks: pure lives."""

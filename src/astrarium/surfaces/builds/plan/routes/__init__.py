@@ -1,0 +1,1 @@
+"""Which HTTP words of `/api/v2` mean which order or question."""

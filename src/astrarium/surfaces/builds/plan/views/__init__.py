@@ -1,0 +1,1 @@
+"""What drivers of plans ask: selects and answers."""

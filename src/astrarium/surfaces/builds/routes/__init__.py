@@ -1,0 +1,1 @@
+"""Which HTTP words mean which order or question."""

@@ -1,0 +1,1 @@
+"""What readers ask of builds, tasks and locks: selects and answers."""

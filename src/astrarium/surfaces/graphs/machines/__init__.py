@@ -1,0 +1,1 @@
+"""Lives of this surface: what may happen to them, and what follows."""

@@ -1,0 +1,1 @@
+"""What readers of graphs are told: selects, and the shapes of answers."""
