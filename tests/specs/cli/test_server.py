@@ -13,7 +13,7 @@ import pytest
 
 from tests.specs.cli.room import Room, until
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.all, pytest.mark.net]
 HELLO = "params: NAME=world\nsteps:\n  - name: greet\n    command: echo hello $NAME\n    output: SAID\n"
 SLOW = "steps:\n  - name: wait\n    command: touch {folder}/began; exec sleep {mark}\n"
 

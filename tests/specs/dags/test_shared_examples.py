@@ -25,7 +25,7 @@ WORDS = {"succeeded": "succeeded", "partial": "partially_succeeded", "failed": "
 COUNTER = Path("/tmp/dagu-test-counter-repeat-on-exitcode")
 """One of the examples counts in this file; it must not be there before."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.net]
+pytestmark = [pytest.mark.all, pytest.mark.slow, pytest.mark.net]
 
 Row = dict[str, Any]
 

@@ -13,7 +13,7 @@ import pytest
 from tests.specs.access.test_sign_in import DEADLINE_S, Server, command
 from tests.specs.guard.test_guard import audit, root
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.all, pytest.mark.net]
 PASSWORD = "correct-horse-battery"
 CLEARED = {"ASTRARIUM_ADMIN_PASSWORD": PASSWORD, "ASTRARIUM_TRUSTED_PROXIES": "127.0.0.1"}
 BY_PROXY = {"x-forwarded-proto": "https", "x-forwarded-for": "198.51.100.7"}

@@ -12,7 +12,7 @@ import pytest
 from tests.specs.cli.room import Room, until
 from tests.specs.hard.conftest import PLANTED, alive, wait_gone, written
 
-pytestmark = [pytest.mark.net, pytest.mark.slow]
+pytestmark = [pytest.mark.all, pytest.mark.net, pytest.mark.slow]
 
 STUBBORN = """maxCleanUpTimeSec: 1
 steps:

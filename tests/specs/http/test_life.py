@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.net, pytest.mark.slow]
+pytestmark = [pytest.mark.all, pytest.mark.net, pytest.mark.slow]
 
 Start = Callable[..., Any]
 
