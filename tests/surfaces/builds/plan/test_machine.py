@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from astrarium.surfaces.builds.machines.build import BuildMachine, EndBuild, StartBuild, build_row
@@ -55,6 +56,7 @@ from astrarium.surfaces.builds.machines.row import BUILDS, TASK_STATES
 from astrarium.surfaces.builds.machines.task import TaskMachine, TaskState, state_row
 from tests.contracts.machine import START, Life, MachineContract
 
+pytestmark = pytest.mark.all
 SECOND = 1_000_000
 BUILD, PLAN = st.sampled_from(("b1", "b2")), st.sampled_from(("p1", "p2"))
 EXECUTION, TEXT = st.sampled_from(("x1", "x2", "x3")), st.one_of(st.none(), st.text(max_size=4))
