@@ -14,7 +14,7 @@ from ....kernel.ports import Store
 from ....kernel.types import Scope
 from ....web.paging import Page
 from ...tenancy.workspace.body import shown_id
-from ..machines.task import COUNTER
+from ..views.task import count_tasks
 from ..views.text import moment, moment_or_none
 from . import wire
 from .filter import Filter
@@ -22,7 +22,6 @@ from .select import SORTS, Part, Selection, driver_of, parts_of, select, with_ta
 
 COLUMNS = ("task_name", "task_namespace", "status", "build_name", "created_at")
 """What every found task has (Stardag)."""
-_COUNTED = "SELECT amount FROM counters WHERE workspace = ? AND name = ? AND subject = ? AND mark = ''"
 _TOLD = (
     "SELECT t.task_id, t.namespace, t.name, d.data, t.version, t.output_uri, t.created_at, s.last_build, b.name, s.status, s.started_at,"
     " s.completed_at, s.error, s.assets FROM tasks t JOIN task_states s ON s.environment = t.environment AND s.task_id = t.task_id"
@@ -54,7 +53,7 @@ async def search_tasks(store: Store, scope: Scope, asked: Search) -> wire.FoundT
     parts = parts_of(environment, asked.filter.conditions, asked.text)
     driver = driver_of(parts)
     driven = select(environment, parts, driver)
-    every = await _count_all(store, scope)
+    every = await count_tasks(store, scope)
     total = int((await store.read(f"SELECT count(*) {driven.sql}", driven.args))[0][0]) if parts else every
     keys: list[tuple[Any, ...]] = []
     if asked.after or asked.page.offset < total:
@@ -66,11 +65,6 @@ async def search_tasks(store: Store, scope: Scope, asked: Search) -> wire.FoundT
     following = _write_cursor(keys[-1]) if keys and more else None
     ignored = list(asked.filter.ignored)
     return wire.FoundTasks(tasks, total, asked.page.number, asked.page.size, list(COLUMNS), following, ignored)
-
-
-async def _count_all(store: Store, scope: Scope) -> int:
-    counted = await store.read(_COUNTED, (scope.workspace, COUNTER, scope.environment))
-    return int(counted[0][0]) if counted else 0
 
 
 def _is_direct(driver: Part | None, asked: Search, total: int, every: int) -> bool:

@@ -33,7 +33,7 @@ _COLUMNS = {
 }
 _OF_BUILDS = "s.last_build IN (SELECT id FROM builds WHERE environment = ? AND {condition})"
 _OF_VALUES = "t.task_id IN (SELECT v.task_id FROM task_values v WHERE {conditions})"
-_LIVE = "EXISTS (SELECT 1 FROM task_assets a WHERE a.environment = v.environment AND a.task_id = v.task_id AND a.body = v.source)"
+LIVE = "EXISTS (SELECT 1 FROM task_assets a WHERE a.environment = v.environment AND a.task_id = v.task_id AND a.body = v.source)"
 """The asset has not been replaced since."""
 _JOINS = {
     "t": "t.environment = {first}.environment AND t.task_id = {first}.task_id",
@@ -105,7 +105,7 @@ def _part(environment: str, one: Condition) -> Part:
     if one.key in CORE_KEYS:
         return _core(environment, one)
     sql, args, exact = _value(one)
-    live = f" AND {_LIVE}" if one.key.startswith(ASSET) else ""
+    live = f" AND {LIVE}" if one.key.startswith(ASSET) else ""
     return Part(f"v.key = ? AND {sql}{live}", (one.key, *args), "v", 2 if exact else 1)
 
 

@@ -9,6 +9,7 @@ from ....kernel.types import Scope
 from ..machines.kept import STATUSES
 from . import wire
 from .filter import ASSET, CORE_KEYS, PARAM, TIME_KEYS
+from .select import LIVE
 
 CORE_COLUMNS = (
     "task_id", "task_name", "task_namespace", "status", "build_id", "build_name", "created_at", "started_at", "completed_at",
@@ -19,7 +20,6 @@ _VALUES = (
     "SELECT v.text, count(*) FROM task_values v WHERE v.environment = ? AND v.key = ? AND v.text >= ? AND v.text < ?{live}"
     " GROUP BY v.text ORDER BY count(*) DESC, v.text LIMIT ?"
 )
-_LIVE = " AND EXISTS (SELECT 1 FROM task_assets a WHERE a.environment = v.environment AND a.task_id = v.task_id AND a.body = v.source)"
 _OF_TASKS = "SELECT {column}, count(*) FROM {table} WHERE {condition} GROUP BY {column} ORDER BY count(*) DESC, {column} LIMIT ?"
 _OF_BUILDS = (
     "SELECT {shown}, sum(s.tasks) FROM (SELECT last_build, count(*) AS tasks FROM task_states WHERE environment = ? GROUP BY last_build) s"
@@ -57,7 +57,7 @@ async def suggest_values(store: Store, scope: Scope, key: str, prefix: str, limi
         sql = _OF_TASKS.format(column=column, table=table, condition=condition)
         rows = await store.read(sql, (scope.environment, *_range(prefix), limit))
     else:
-        sql = _VALUES.format(live=_LIVE if key.startswith(ASSET) else "")
+        sql = _VALUES.format(live=f" AND {LIVE}" if key.startswith(ASSET) else "")
         rows = await store.read(sql, (scope.environment, key, *_range(prefix), limit))
     told = [wire.SearchValue(text, int(count)) for text, count in rows]
     if key == "status":  # all there are, as clients offer them (Stardag)

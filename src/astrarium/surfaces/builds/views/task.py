@@ -99,6 +99,12 @@ async def read_metadata(store: Store, scope: Scope, task_id: str) -> wire.TaskMe
     )  # fmt: skip
 
 
+async def count_tasks(store: Store, scope: Scope) -> int:
+    """How many tasks the environment has, without counting them."""
+    counted = await store.read(_COUNTED, (scope.workspace, COUNTER, scope.environment))
+    return int(counted[0][0]) if counted else 0
+
+
 async def list_tasks(store: Store, scope: Scope, page: Page, name: str, namespace: str | None) -> wire.TaskList:
     """The tasks of an environment, the newest first; those of one name or namespace when given."""
     where, args = "environment = ?", [scope.environment]
@@ -109,8 +115,7 @@ async def list_tasks(store: Store, scope: Scope, page: Page, name: str, namespac
     if len(args) > 1:
         total = int((await store.read(f"SELECT count(*) FROM tasks WHERE {where}", args))[0][0])
     else:
-        counted = await store.read(_COUNTED, (scope.workspace, COUNTER, scope.environment))
-        total = int(counted[0][0]) if counted else 0
+        total = await count_tasks(store, scope)
     sql = (
         f"SELECT {_IS} FROM (SELECT * FROM tasks WHERE {where} ORDER BY created_at DESC, task_id DESC LIMIT ? OFFSET ?) t"
         " JOIN things b ON b.hash = t.body ORDER BY t.created_at DESC, t.task_id DESC"
