@@ -11,8 +11,6 @@ import gc
 import logging
 import os
 import socket
-import tempfile
-import time
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -45,10 +43,8 @@ CALLERS_GROUP = "astrarium.callers"
 LEFTOVERS_GROUP = "astrarium.leftovers"
 STOP_GRACE_S = 5.0
 RECOVER_AGAIN_S = 1.0
-INLINE_BELOW_S = 0.002
-"""Where a commit takes less than this, the loop commits large batches itself: handing them to a thread costs more than it saves."""
-INLINE_FROM = 32
-"""Events in a large batch."""
+INLINE_BELOW_S = 0.0005
+"""While the disk makes a commit durable in less than this, the loop commits itself: going to a thread and back costs more."""
 
 
 def load_steps() -> dict[str, Step]:
@@ -88,31 +84,11 @@ async def no_definitions(name: str, calling: Graph) -> tuple[str, Graph]:
     raise NotFound(f"there is no DAG {name!r}")
 
 
-def commit_s(folder: Path) -> float:
-    """Seconds the disk under `folder` takes to make a small write durable, the fastest of a few; one that cannot be written is slow."""
-    taken = []
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
-    try:
-        with tempfile.TemporaryFile(dir=there) as file:
-            for _ in range(5):
-                began = time.perf_counter()
-                file.write(b"x" * 4096)
-                file.flush()
-                os.fsync(file.fileno())
-                taken.append(time.perf_counter() - began)
-    except OSError:
-        return 1.0
-    return min(taken)
-
-
 def open_store(settings: Settings, registry: Registry) -> Store:
     """The store the settings name: a PostgreSQL URL, or the embedded database of the data folder."""
     if not settings.database_url:
-        fast = settings.synchronous == "normal" or commit_s(settings.data_dir) < INLINE_BELOW_S
         path = settings.data_dir / "astrarium.db"
-        return SqliteStore(
-            path, tables=registry.tables, synchronous=settings.synchronous, inline_from=INLINE_FROM if fast else 0
-        )
+        return SqliteStore(path, tables=registry.tables, synchronous=settings.synchronous, inline_below_s=INLINE_BELOW_S)
     try:
         module = import_module("astrarium.store.postgres")  # by name: its driver is an extra
     except ImportError as error:

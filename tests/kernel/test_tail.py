@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from astrarium.kernel.types import Scope
+import pytest
+
+from astrarium.kernel.tail import PAGE
+from astrarium.kernel.types import Event, Scope
 from tests.kernel.tally import Add, Added, Room
 
 
@@ -44,6 +47,32 @@ async def test_a_follower_that_is_cut_off_resumes_by_position(room: Room) -> Non
         await room.tell("a", Add(1)) if _ % 10 == 0 else room.engine.post(room.command("a", Add(1)))
     await asyncio.wait_for(reading, 20)
     assert seen == list(range(1, 301))
+
+
+async def test_who_follows_reads_the_store_only_to_catch_up(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    tail = room.engine.tail
+    reads, read = [], tail.read
+
+    async def counting(workspace: str, after: int = 0) -> list[Event]:
+        reads.append(after)
+        return await read(workspace, after)
+
+    for number in range(3):
+        await room.tell(f"t{number}", Add(1))
+    following = tail.follow("ws")
+    assert [(await anext(following)).position for _ in range(3)] == [1, 2, 3]
+    monkeypatch.setattr(tail, "read", counting)
+    for number in range(4, 2000):
+        coming = asyncio.ensure_future(anext(following))
+        await room.tell("a", Add(1))
+        event = await coming
+        assert (event.position, event.stream, event.body, event.actor) == (number, "tally:a", Added(1), "user:anna")
+    assert reads == [], "nobody else commits here"
+    for _ in range(2 * PAGE):  # more than is kept for one who does not read
+        await room.tell("a", Add(1))
+    assert [(await anext(following)).position for _ in range(2 * PAGE)] == list(range(2000, 2000 + 2 * PAGE))
+    assert reads
+    await following.aclose()
 
 
 async def test_workspaces_have_logs_of_their_own(room: Room) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from astrarium.store.log import Followed, FollowedFiles
+from astrarium.store.log import Followed, FollowedFiles, appears
 
 
 @pytest.fixture
@@ -104,3 +104,26 @@ async def test_without_watches_files_are_looked_at(files: FollowedFiles, tmp_pat
     with files.follow(tmp_path / "a.out", asyncio.Event()) as followed:
         arm(followed)
         assert followed.blind
+
+
+async def test_what_is_written_beside_the_awaited_is_no_news(files: FollowedFiles, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    with files.follow(tmp_path / "awaited", asyncio.Event()) as followed, files.follow(other, asyncio.Event()) as written:
+        arm(followed)
+        arm(written)
+        other.write_text("x")
+        await told(written)  # of one descriptor's news in their order, the folder's would have come with it
+        assert not followed.changed.is_set()
+        (tmp_path / "awaited").touch()
+        await told(followed)
+
+
+async def test_a_folder_is_waited_for(tmp_path: Path) -> None:
+    wanted = tmp_path / "a" / "b"
+    waiting = asyncio.create_task(appears(wanted))
+    await asyncio.sleep(0)
+    wanted.mkdir(parents=True)
+    async with asyncio.timeout(10):
+        await waiting
+    await appears(wanted)

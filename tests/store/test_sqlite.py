@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -55,6 +56,26 @@ async def test_commits_are_synced_by_default(store: SqliteStore, tmp_path: Path)
     assert quick._writer.db
     assert quick._writer.db.execute("PRAGMA synchronous").fetchone() == (1,)
     await quick.close()
+
+
+@pytest.mark.parametrize(("inline_below_s", "inline"), [(0.0, False), (1000.0, True)])
+async def test_the_loop_commits_itself_where_the_disk_is_quick(tmp_path: Path, inline_below_s: float, inline: bool) -> None:
+    made = SqliteStore(tmp_path / "a.db", tables=KERNEL_TABLES, inline_below_s=inline_below_s)
+    await made.open()
+    await made.enlist("w", "h", 1, "b", 60.0)
+    threads, write = set(), made._writer.write
+
+    def noting(batch: Batch, worker: str) -> None:
+        threads.add(threading.get_ident())
+        write(batch, worker)
+
+    made._writer.write = noting  # type: ignore[method-assign]
+    before = made._writer.commit_s
+    for start in range(20):
+        await made.write(batch_of("s", start), "w")
+    assert (threads == {threading.get_ident()}) is inline
+    assert made._writer.commit_s != before, "what the disk takes is measured"
+    await made.close()
 
 
 async def test_in_memory() -> None:

@@ -45,6 +45,8 @@ _encode = msgspec.json.Encoder().encode
 ENGINE_NAME = str(ENGINE)
 RETRY_S = 0.5
 """How long after a failed commit the engine's own changes are tried again."""
+GATHERINGS = 3
+"""Turns of the loop a batch waits at most for others to join."""
 
 
 class Engine:
@@ -464,6 +466,7 @@ class Engine:
             await self._work.wait()
             self._work.clear()
             while self.filling.batch or self.filling.units:
+                await self._gather()
                 writing, self.filling = self.filling, Filling()
                 self._writing = writing
                 self._complete(writing)
@@ -489,6 +492,14 @@ class Engine:
                     self._committed(writing)
             self._idle.set()
 
+    async def _gather(self) -> None:
+        """Give what is ready in the loop the time to join the batch, as long as anything does: a commit is dear and may block the loop."""
+        for _ in range(GATHERINGS):
+            before = len(self.filling.units)
+            await asyncio.sleep(0)
+            if len(self.filling.units) == before:
+                return
+
     def _complete(self, filling: Filling) -> None:
         """Add what a batch says once of each life it changed: its rows, a snapshot that is due, the end of its lease."""
         batch = filling.batch
@@ -513,8 +524,10 @@ class Engine:
             for listener in self.registry.listeners[type(body)]:
                 listener(stream, body)
         self.memory.settle(written.streams, self.filling.streams, self.jobs.streams)
-        if written.batch.events and self.store.shared:
+        if self.store.shared:
             self.memory.seen_own(written.batch.events)
+        else:
+            self.tail.keep(written.batch.events)
         self.tail.wake()
 
     async def _decide_again(self, failed: Filling, error: AstrariumError | None) -> None:

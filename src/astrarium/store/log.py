@@ -201,13 +201,37 @@ READ_BYTES = 64 * 1024
 
 IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_DELETE_SELF, IN_MOVE_SELF = 0x2, 0x80, 0x100, 0x400, 0x800
 IN_Q_OVERFLOW, IN_IGNORED = 0x4000, 0x8000
-ON_BOTH = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
+ON_FILE = IN_MODIFY | IN_DELETE_SELF | IN_MOVE_SELF
+ON_FOLDER = IN_MOVED_TO | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
+"""Of a folder only what comes into it is news: a watch that tells of each write to the database beside what is waited for costs every
+commit some microseconds."""
 _HEAD = struct.Struct("iIII")
 
 
+async def appears(folder: Path) -> None:
+    """Wait until the folder is there."""
+    files, changed = FollowedFiles(), asyncio.Event()
+    try:
+        with files.follow(folder, changed) as followed:
+            while not folder.is_dir():
+                changed.clear()
+                followed.arm()
+                if not folder.is_dir():
+                    await wait_for_news(changed, LOOK_S if followed.blind else None)
+    finally:
+        files.close()
+
+
+async def wait_for_news(changed: asyncio.Event, timeout_s: float | None) -> None:
+    """Until something changed, or it is time to look all the same."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(changed.wait(), timeout_s)
+
+
 class Followed:
-    """One file somebody follows. `changed` is set with every change. Clear it, `arm`, read all there is, then wait for it: no write
-    in between is missed. `blind`: nothing tells of changes, look again after `LOOK_S`."""
+    """One file, or folder, somebody follows. `changed` is set with every change of the file, and when something comes into the folder.
+    Clear it, `arm`, read all there is, then wait for it: no write in between is missed. `blind`: nothing tells of changes, look again
+    after `LOOK_S`."""
 
     def __init__(self, files: FollowedFiles, path: Path, changed: asyncio.Event) -> None:
         self.path = path
@@ -307,8 +331,8 @@ class FollowedFiles:
 
     def _add(self, place: Path) -> int:
         assert self._libc is not None
-        # The same mask for files and folders: one place may be watched as both, and the last mask given counts.
-        return int(self._libc.inotify_add_watch(self._fd, os.fsencode(place), ctypes.c_uint32(ON_BOTH)))
+        mask = ON_FOLDER if place.is_dir() else ON_FILE
+        return int(self._libc.inotify_add_watch(self._fd, os.fsencode(place), ctypes.c_uint32(mask)))
 
     def _readable(self) -> None:
         try:

@@ -25,6 +25,8 @@ from .sqlite_writer import SqliteWriter, check_readable, connect, microseconds
 T = TypeVar("T")
 
 SQLITE_MIGRATIONS = FOLDER / "sqlite"
+EVENT_S = 20e-6
+"""What an event costs to write, the disk left out."""
 READERS = 3
 """Reading threads, each with a connection of its own."""
 
@@ -34,8 +36,9 @@ class SqliteStore:
 
     `synchronous`: `full` = a commit is on the disk when `write` returns; `normal` = a power cut may lose the last moments.
     `readers` is the number of reading threads, 0 = reads happen on the caller's thread (the default with `inline`).
-    A busy loop starves a writer thread of the interpreter lock, and a large batch costs mostly computation: batches of at least
-    `inline_from` events are committed by the loop itself (0 = none), small ones, which mostly wait for the disk, by the thread.
+    A busy loop starves a writer thread of the interpreter lock, and going to a thread and back takes as long as a quick disk needs for
+    a small batch: while the disk makes commits durable in less than `inline_below_s` seconds (0 = never), or in less than the batch
+    costs in computation anyway, the loop commits itself.
     `verify` checks heads although nobody else writes (tests). `now` is the clock of leases, in microseconds."""
 
     dialect = "sqlite"
@@ -48,7 +51,7 @@ class SqliteStore:
         tables: Sequence[Table],
         synchronous: str = "full",
         inline: bool = False,
-        inline_from: int = 0,
+        inline_below_s: float = 0.0,
         readers: int | None = None,
         verify: bool = False,
         migrations: Path = SQLITE_MIGRATIONS,
@@ -56,7 +59,7 @@ class SqliteStore:
     ) -> None:
         self.path = path
         self.inline = inline
-        self.inline_from = inline_from
+        self.inline_below_s = inline_below_s
         self.readers = (0 if inline else READERS) if readers is None else readers
         in_memory = str(path) == ":memory:"
         if in_memory and (self.readers or not inline):
@@ -105,7 +108,8 @@ class SqliteStore:
         return await asyncio.get_running_loop().run_in_executor(self._thread, act, *args)
 
     async def write(self, batch: Any, worker: str) -> None:
-        if self.inline_from and len(batch.events) >= self.inline_from and self._thread is not None:
+        below_s = self.inline_below_s + len(batch.events) * EVENT_S
+        if self.inline_below_s and self._thread is not None and self._writer.commit_s < below_s:
             self._writer.write(batch, worker)
         else:
             await self._do(self._writer.write, batch, worker)

@@ -29,12 +29,17 @@ HEADS = table("heads", "stream", "stream seq:int")
 LOG_HEADS = table("log_heads", "workspace", "workspace position:int")
 EVENTS = table("events", "workspace position", "workspace position:int stream seq:int at:int type v:int actor body:json")
 
-SIZES = (1, 4, 16, 32, 64, 128, 256, 512, 1024)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Rows per prepared statement."""
 MOST_ROWS = SIZES[-1]
 MOST_ROWS_WITH_BYTES = 16
 """Statements keep what was bound to them until their next use, so large values go in small statements."""
 MOST_VARIABLES = 30_000
+
+SLOW_S = 0.01
+"""What a commit is thought to take before one was seen."""
+LATELY = 0.125
+"""Weight of the newest commit in the time they take."""
 
 COMPACT_PAGES = 500
 """Pages given back in one turn: some milliseconds."""
@@ -73,6 +78,8 @@ class SqliteWriter:
         self._positions: dict[str, int] = {}
         self._worker = ""
         self._turn = threading.Lock()
+        self.commit_s = SLOW_S
+        """How long the disk lately took to make a commit durable, in seconds."""
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -105,7 +112,7 @@ class SqliteWriter:
                 hint="choose a folder on a local disk with --data-dir",
             )
         db.execute(f"PRAGMA synchronous = {'NORMAL' if self.synchronous == 'normal' else 'FULL'}")
-        db.execute("PRAGMA cache_size = -32768")
+        db.execute("PRAGMA cache_size = -16384")
         db.execute("PRAGMA wal_autocheckpoint = 10000")
         db.execute("PRAGMA journal_size_limit = 67108864")
         return db
@@ -142,7 +149,9 @@ class SqliteWriter:
         try:
             db.execute("BEGIN IMMEDIATE")
             yield db
+            began = time.perf_counter()
             db.execute("COMMIT")
+            self.commit_s += (time.perf_counter() - began - self.commit_s) * LATELY
             done = True
         except sqlite3.Error as error:
             raise explain(error, self.where, doing) from error

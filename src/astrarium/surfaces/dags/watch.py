@@ -20,6 +20,7 @@ from ...errors import AstrariumError
 from ...kernel.engine import Engine
 from ...kernel.types import Actor, Command, Scope
 from ...lazy import library
+from ...store.log import FollowedFiles, appears, wait_for_news
 from .catalog import SUFFIXES, Catalog, Entry
 from .machines.plan import Plan
 from .machines.slot import ScheduleSet, SetSchedule
@@ -157,7 +158,7 @@ class Watcher:
         folder = self.catalog.folder
         if not folder.is_dir():
             asyncio.get_running_loop().call_soon(self._stands)
-            await self._appears(folder)
+            await appears(folder)
             return
         watches = [asyncio.ensure_future(self._inside(folder))]
         if folder.is_symlink():
@@ -205,33 +206,29 @@ class Watcher:
         return news
 
     async def _inherited(self, file: Path) -> None:
-        """The file whose content every DAG has, too, wherever it lies. Only itself, and what a link to it may go through, is news: its
-        folder may be the data folder."""
-        if not file.parent.is_dir():
-            await self._appears(file.parent)
-            return
-        asyncio.get_running_loop().call_soon(self._stands)
-
-        def news(_: watchfiles.Change, path: str) -> bool:
-            name = os.path.basename(path)
-            return name == file.name or name.startswith("..")
-
-        async for _ in watchfiles.awatch(file.parent, watch_filter=news, debounce=BURST_MS, step=STEP_MS, recursive=False):
-            self._moved.set()
+        """The file whose content every DAG has, too, wherever it lies: its folder may be the data folder, whose other files are no
+        news, nor worth a watch that tells of each write to them."""
+        files, changed = FollowedFiles(), asyncio.Event()
+        try:
+            with files.follow(file, changed) as itself, files.follow(file.parent, changed) as folder:
+                asyncio.get_running_loop().call_soon(self._stands)
+                seen = stamp_of(file)
+                while True:
+                    changed.clear()
+                    itself.arm()
+                    folder.arm()
+                    before, seen = seen, stamp_of(file)
+                    if seen != before:
+                        self._moved.set()
+                    await wait_for_news(changed, AGAIN_S if folder.blind else None)
+        finally:
+            files.close()
 
     async def _exchanged(self, folder: Path) -> None:
         """A link that names another folder tells nothing to who watches the old one."""
         identity = identity_of(folder)
         async for _ in watchfiles.awatch(folder.parent, watch_filter=None, debounce=BURST_MS, step=STEP_MS, recursive=False):
             if identity_of(folder) != identity:
-                return
-
-    async def _appears(self, folder: Path) -> None:
-        """Wait until the folder, or one above it that is missing, too, is made."""
-        above = next((parent for parent in folder.parents if parent.is_dir()), Path("/"))
-        wanted = above / folder.relative_to(above).parts[0]
-        async for _ in watchfiles.awatch(above, watch_filter=lambda _, path: Path(path) == wanted, step=STEP_MS, recursive=False):
-            if wanted.exists():
                 return
 
 
@@ -242,3 +239,12 @@ def identity_of(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def stamp_of(file: Path) -> tuple[int, int, int] | None:
+    """Tells one content of a file from another without reading it."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

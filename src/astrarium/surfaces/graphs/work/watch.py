@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....lazy import library
+from ....store.log import appears
 
 if TYPE_CHECKING:
     import watchfiles
@@ -51,12 +52,7 @@ class Watch:
 
     async def _once(self) -> None:
         if not self._folder.is_dir():
-            above = next((parent for parent in self._folder.parents if parent.is_dir()), Path("/"))
-            wanted = above / self._folder.relative_to(above).parts[0]
-            async for _ in watchfiles.awatch(
-                above, watch_filter=lambda _, path: Path(path) == wanted, step=STEP_MS, recursive=False
-            ):
-                break
+            await appears(self._folder)
             await asyncio.to_thread(self._moved)
             return
         async for _ in watchfiles.awatch(self._folder, watch_filter=None, debounce=BURST_MS, step=STEP_MS, recursive=True):
