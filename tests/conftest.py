@@ -18,8 +18,8 @@ from tests.sshd import PrivateSshd, find_sshd
 
 ROOT = Path(__file__).parent.parent
 RATCHET = ROOT / "tests" / "ratchet.json"
-SERVICES = frozenset({"oidc", "postgres", "prometheus", "net", "sshd", "shared"})
-"""What a test may `require`. `shared`: example files that are not part of the project."""
+SERVICES = frozenset({"clients", "oidc", "postgres", "prometheus", "net", "sshd", "shared"})
+"""What a test may `require`. `clients`: generators of clients; `shared`: example files that are not part of the project."""
 
 COUNTED = pytest.StashKey[Counter[str]]()
 WHOLE = pytest.StashKey[bool]()

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -140,7 +141,7 @@ def hosts_of(settings: Settings) -> list[str]:
 async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     """The worker and what each surface needs of it, in `app.state`."""
     await asyncio.to_thread(make_data_folder, settings.data_dir)
-    artifacts = open_artifacts(settings)
+    app.state.artifacts = artifacts = open_artifacts(settings)
     room, registry = Room(settings, load_steps()), Registry()
     graphs = Graphs(settings, room.steps, CLOCK_PLACE)
     await graphs.read(registry)
@@ -148,7 +149,8 @@ async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]
     builds_room.register(registry)
     app.state.repeats = repeats = Repeats()
     repeats.register(registry)
-    worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places={CLOCK_PLACE: CLOCK_PLACES})
+    definitions, places = graphs.definitions(room.definitions), {CLOCK_PLACE: CLOCK_PLACES}
+    worker = await Worker.open(settings, definitions=definitions, registry=registry, places=places)
     repeats.bind(worker.engine)
     remote = Remote(settings.remote_nodes, problem.PREFIX)
     limits = limits_of(settings)
@@ -164,7 +166,7 @@ async def open_surfaces(app: FastAPI, settings: Settings) -> AsyncIterator[None]
             app.state.gate = gate_by(settings, tenancy, allowed)
             app.state.dags, app.state.retention = await room.open(worker.engine), room.retention
             app.state.streams = Streams(waiting=settings.stream_queue, slow_s=settings.stream_slow_s)
-            app.state.artifacts = room.retention.artifacts = artifacts
+            room.retention.along = (functools.partial(artifacts.sweep, worker.engine.store), tenancy.sweep)
             app.state.meter, app.state.feed = Meter(worker.engine), Feed(worker.engine)
             await graphs.open(app, worker.engine, tenancy.identity.denied)
             app.state.live = live = Live(worker.engine, app.state.feed, app.state.dags.files, settings.log_max_bytes)
@@ -242,8 +244,8 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
                 ws=QuietSocket, ws_max_size=MOST_MESSAGE_BYTES, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
                 ws_per_message_deflate=False, backlog=BACKLOG, timeout_graceful_shutdown=CLOSE_CONNECTIONS_S, proxy_headers=False,
             )  # fmt: skip
-            server = QuietServer(config, app.state.streams)
             worker: Worker = app.state.worker
+            server = QuietServer(config, app.state.streams, worker.drain)
             with on_signals(server, worker), server_file(settings.data_dir, ServerFile(address_of(listener), os.getpid(), token)):
                 ready(url)
                 await announce_first(app.state.tenancy, url)
@@ -255,14 +257,17 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
 class QuietServer(uvicorn.Server):
     """Leaves the signals to us: the framework's own way ends the process by the signal, never with code 0. Ends `streams` first when
-    it stops, each in its own words: they would hold it up for as long as answers may take."""
+    it stops, each in its own words: they would hold it up for as long as answers may take. While it `drain`s it still answers: what
+    there is can be read, and who asks for more is told to come back."""
 
-    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+    def __init__(self, config: uvicorn.Config, streams: Streams, drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
         self.streams = streams
+        self.drain = drain
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.streams.close()
+        await self.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_CONNECTIONS_S):
                 await self.streams.ended()

@@ -29,7 +29,7 @@ from .runs.ports import SECRETS_GROUP, Caller, Definitions, Executor, Model, Ste
 from .runs.run import RunMachine
 from .runs.state import decode_definition
 from .runs.work.job import run_jobs
-from .runs.work.tool.means import Late, Means, load_providers, load_tools, read_grants
+from .runs.work.tool.means import Late, Means, load_providers, load_tools, read_grants, read_prices
 from .runs.work.workshop import Workshop
 from .spec.graph import Graph
 from .spec.ids import uuid7
@@ -75,7 +75,7 @@ def means_of(settings: Settings) -> Means:
     return Means(
         Late(load_tools), Late(load_providers), open_artifacts(settings), read_grants(settings.graph_grants),
         Path(settings.graph_files).expanduser().absolute() if settings.graph_files else None,
-        Model(settings.model_name, settings.model_url, key),
+        Model(settings.model_name, settings.model_url, key), read_prices(settings.model_prices),
     )  # fmt: skip
 
 
@@ -120,6 +120,7 @@ class Worker:
         self.shop: Workshop
         self._recovery: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
+        self._drained = False
 
     @classmethod
     async def open(
@@ -208,13 +209,20 @@ class Worker:
             except AstrariumError as error:
                 log.warning("the lease could not be renewed: %s", error)
 
-    async def close(self, drain_s: float | None = None) -> None:
-        """Stop accepting, let running tries finish for `drain_s` seconds (None = the settings'), stop the rest, leave nothing running."""
-        drain = self.settings.drain_timeout_s if drain_s is None else drain_s
+    async def drain(self, drain_s: float | None = None) -> None:
+        """Begin nothing more, let running tries finish for `drain_s` seconds (None = the settings'), then stop the rest. Commands are still
+        taken; their work waits for who comes next. Done once."""
+        if self._drained:
+            return
         await end_task(self._recovery)
-        if not await self.engine.jobs.drain(drain):
+        if not await self.engine.jobs.drain(self.settings.drain_timeout_s if drain_s is None else drain_s):
             self.shop.stop_all("server_stop", STOP_GRACE_S)
             await self.engine.jobs.drain(STOP_GRACE_S + 2)
+        self._drained = True
+
+    async def close(self, drain_s: float | None = None) -> None:
+        """Drain, and leave nothing running."""
+        await self.drain(drain_s)
         await end_task(self._beat)
         await self.shop.keep.close_all()
         await self.caller.close(1.0)

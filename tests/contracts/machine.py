@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from astrarium.errors import Bug, Conflict, Forbidden, Held, Invalid, NotFound, Refused, TooMuch
 from astrarium.kernel.machine import Known, Machine
-from astrarium.kernel.types import Count, Drop, Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table
+from astrarium.kernel.types import Count, Drop, Facts, Job, JobDone, Scope, SlotAsk, SlotFree, SlotGranted, SlotView, Table, Then
 
 contract = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 ANSWERS = (Refused, Invalid, NotFound, Forbidden, Conflict, Held, TooMuch)
@@ -25,7 +25,8 @@ START = 1_700_000_000_000_000
 
 
 class Life:
-    """One life with its log, its rows and its owed jobs, kept as the engine would."""
+    """One life with its log, its rows and its owed jobs, kept as the engine would. `slots`: whether it holds a place there, or stands in
+    line; who asks while they are `full` stands in line."""
 
     def __init__(self, machine: Machine[Any], stream: str, things: Mapping[str, Any]) -> None:
         self.machine = machine
@@ -38,6 +39,7 @@ class Life:
         self.rows: dict[Table, dict[Any, tuple[Any, ...]]] = {}
         self.jobs: dict[str, Job] = {}
         self.slots: dict[str, bool] = {}
+        self.full = False
         self.refusals = 0
 
     def submit(self, command: Any) -> list[Any]:
@@ -91,10 +93,13 @@ class Life:
             elif isinstance(effect, JobDone):
                 self.jobs.pop(effect.id, None)
             elif isinstance(effect, SlotAsk):
-                self.slots[effect.name] = True
-                follow.append(SlotGranted(effect.name, 1))
+                held = self.slots.setdefault(effect.name, effect.over or not self.full)
+                if held:
+                    follow.append(SlotGranted(effect.name, 1))
             elif isinstance(effect, SlotFree):
                 self.slots.pop(effect.name, None)
+            elif isinstance(effect, Then):
+                follow.append(effect.body)
             elif isinstance(effect, Count):
                 assert effect.name and effect.amount > 0, f"{effect} counts nothing"
             elif isinstance(effect, Drop):
@@ -104,7 +109,7 @@ class Life:
                 raise AssertionError(f"{effect} is no effect")
 
     def _view(self, name: str) -> SlotView:
-        return SlotView((self.stream,) if name in self.slots else ())
+        return SlotView((self.stream,) if self.slots.get(name) else ())
 
     # -- other ways to the same state -----------------------------------------------------------------------------------
 

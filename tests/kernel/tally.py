@@ -31,6 +31,7 @@ from astrarium.kernel.types import (
     SlotAsk,
     SlotFree,
     SlotGranted,
+    Then,
 )
 from astrarium.runs.row import RUNS, STEPS
 from astrarium.store.sqlite import SqliteStore
@@ -39,11 +40,13 @@ WS = Scope("ws", "local")
 
 
 class Add(msgspec.Struct, frozen=True, tag=True):
-    """`most` refuses when the sum would be larger. `beside` names another tally whose sum counts too."""
+    """`most` refuses when the sum would be larger. `beside` names another tally whose sum counts too. `then` is added by an order that
+    follows, as long as the sum is at most 10."""
 
     n: int
     most: int = 1_000_000
     beside: str = ""
+    then: int = 0
 
 
 class Owe(msgspec.Struct, frozen=True, tag=True):
@@ -90,6 +93,7 @@ class Break(msgspec.Struct, frozen=True, tag=True):
 
 class Added(msgspec.Struct, frozen=True, tag=True):
     n: int
+    then: int = 0
 
 
 class Owed(msgspec.Struct, frozen=True, tag=True):
@@ -167,11 +171,11 @@ class Tally(Machine[Sum]):
         if state.finished:
             raise Refused(f"{state.stream} is finished")
         match command:
-            case Add(n, most, beside):
+            case Add(n, most, beside, then):
                 other = facts.streams.get(f"tally:{beside}")
                 if state.n + n + (other.n if other else 0) > most:
                     raise Refused(f"more than {most}")
-                return [Added(n)]
+                return [Added(n, then)]
             case Owe(_, after_s):
                 return [Owed(command, facts.now + int(after_s * 1_000_000) if after_s else 0)]
             case Forgo(id):
@@ -220,6 +224,8 @@ class Tally(Machine[Sum]):
 
     def react(self, state: Sum, event: Any, at: int) -> Iterable[Effect]:
         match event:
+            case Added(_, then) if then:
+                yield Then(Add(then, most=10))
             case Owed(order, due):
                 yield Job(
                     f"{state.stream}/{order.id}", f"work_{order.place}", state.stream, {"id": order.id}, due, order.priority

@@ -227,6 +227,47 @@ async def test_what_was_decided_on_a_failed_batch_is_decided_again(tmp_path: Pat
             assert (await room.sum("a")).n == 1
 
 
+async def test_a_refusal_waits_for_what_it_rests_on(tmp_path: Path) -> None:
+    store = Watched(tmp_path)
+    async with open_room(store) as room:
+        await room.tell("a", Add(1))
+        store.gate = asyncio.Event()
+        first = asyncio.create_task(room.tell("a", Add(8)))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(room.tell("a", Add(5, most=9)))
+        with pytest.raises(Refused):
+            await room.tell("b", Add(10, most=9))  # rests on nothing that moves: at once
+        assert not second.done(), "what it would be refused for is not durable yet"
+        store.gate.set()
+        await first
+        with pytest.raises(Refused):
+            await second
+
+
+async def test_a_refusal_that_rests_on_a_failed_batch_is_decided_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Watched(tmp_path)
+    async with open_room(store) as room:
+        await room.tell("a", Add(1))
+        gate, write, failures = asyncio.Event(), store.write, [Unavailable("gone")]
+
+        async def failing_once(batch: Batch, worker: str) -> None:
+            await gate.wait()
+            if failures:
+                raise failures.pop()
+            await write(batch, worker)
+
+        monkeypatch.setattr(store, "write", failing_once)
+        first = asyncio.create_task(room.tell("a", Add(8)))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(room.tell("a", Add(5, most=9)))
+        await asyncio.sleep(0.01)
+        gate.set()
+        with pytest.raises(Unavailable):
+            await first
+        await second
+        assert (await room.sum("a")).n == 6
+
+
 async def test_a_fenced_server_commits_nothing_more(tmp_path: Path) -> None:
     store = Watched(tmp_path)
     async with open_room(store) as room:
@@ -330,3 +371,10 @@ async def test_the_past_of_a_life_that_goes_on_leaves_the_log_as_far_as_its_snap
     assert await prune_past(room.engine, WS, ("tally",), 2**62) == 0
     ((told, detail),) = await room.store.read("SELECT act, detail FROM audit")
     assert told == "log.pruned" and json.loads(detail)["events"] == snapshot[0]
+
+
+async def test_an_order_that_follows_is_decided_in_the_same_transaction(room: Room) -> None:
+    receipt = await room.tell("a", Add(1, then=2))
+    assert (receipt.seq, (await room.sum("a")).n) == (2, 3)
+    receipt = await room.tell("a", Add(1, then=20))
+    assert (receipt.seq, (await room.sum("a")).n) == (3, 4), "one that is refused leaves no trace"

@@ -29,6 +29,7 @@ from astrarium.kernel.record.entry import (
     list_entries,
     put_entry,
     read_entry,
+    remove_entries,
 )
 from astrarium.kernel.types import Actor, Command, Scope, Table
 from astrarium.store.postgres import PostgresStore
@@ -196,3 +197,42 @@ async def test_two_servers_make_one_name(postgres_database: str) -> None:
         assert (await put(second, "new", "bob", 0)).version == 1, "a name another server gave up"
         records = await acts(first)
         assert len(records) == 5 and verify_chain(records) is None
+
+
+async def test_entries_that_are_over_leave_the_store(engine: Engine) -> None:
+    for number in range(450):
+        await engine.submit(Command(entry_stream("mark", f"{number:03}"), PutEntry("", {"until": number}, "me", "h"), WS))
+    await engine.submit(Command(entry_stream("mark", "007"), DropEntry("me"), WS))
+    await engine.submit(Command(entry_stream("mark", "440"), DropEntry("me"), WS))
+    await engine.submit(Command(entry_stream("other", "1"), PutEntry("", {"until": 1}, "me"), WS))
+    assert await remove_entries(engine, WS, "mark", lambda entry: entry.body["until"] < 420) == 421
+    left = [entry.id for entry in await list_entries(engine.store, "ws", "mark", dropped=True)]
+    assert left == [f"{number:03}" for number in range(420, 450) if number != 440]
+    assert await read_entry(engine.store, "ws", "other", "1") is not None
+    rows = await engine.store.read("SELECT DISTINCT type FROM events WHERE stream IN ('entry:mark/000', 'entry:mark/440')")
+    assert rows == [("Tombstone",)]
+    for order in (PutEntry("", {}, "me"), TouchEntry()):
+        with pytest.raises(NotFound):
+            await engine.submit(Command(entry_stream("mark", "000"), order, WS))
+    assert await remove_entries(engine, WS, "mark", lambda entry: entry.body["until"] < 420) == 0
+
+
+async def test_an_entry_that_moves_while_it_is_removed_stays(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await engine.submit(Command(entry_stream("mark", "1"), PutEntry("", {"until": 1}, "me"), WS))
+    remove = engine.remove
+
+    async def moved_before(*args: Any) -> None:
+        raise Conflict("moved")
+
+    def changed_meanwhile(entry: Entry) -> bool:
+        engine.post(Command(entry_stream("mark", "1"), PutEntry("", {"until": 9}, "me"), WS))
+        return True
+
+    assert await remove_entries(engine, WS, "mark", changed_meanwhile) == 0
+    await engine.settle()
+    found = await read_entry(engine.store, "ws", "mark", "1")
+    assert found is not None and found.body == {"until": 9}
+    monkeypatch.setattr(engine, "remove", moved_before)
+    assert await remove_entries(engine, WS, "mark", lambda _: True) == 0, "a crash between its end and its removal leaves the row"
+    monkeypatch.setattr(engine, "remove", remove)
+    assert await remove_entries(engine, WS, "mark", lambda _: False) == 1, "the next sweep removes what was dropped"

@@ -137,6 +137,25 @@ async def test_a_dead_servers_jobs_are_taken_over(postgres_database: str) -> Non
         assert dead.engine.fenced.is_set(), "who lost its lease commits nothing more"
 
 
+async def test_a_server_that_drains_leaves_its_line_to_the_others(rooms: tuple[Room, Room]) -> None:
+    leaving, staying = rooms
+    for number in range(4):
+        await leaving.tell("a", Owe(f"j{number}"))
+    assert leaving.desk.begun == ["j0", "j1"] and staying.desk.begun == []
+    drained = asyncio.create_task(leaving.engine.jobs.drain(30.0))
+    await staying.until(lambda: staying.desk.begun == ["j2", "j3"])
+    assert not drained.done(), "what runs is waited for"
+    for room in rooms:
+        for work in room.desk.work.values():
+            work.set_result("done")
+    assert await drained
+    for room in rooms:
+        await room.engine.settle()
+    await staying.until(lambda: not staying.busy)
+    await staying.engine.settle()
+    assert sorted((await staying.sum("a")).said) == ["j0:done", "j1:done", "j2:done", "j3:done"]
+
+
 # -- runs ----------------------------------------------------------------------------------------------------------------
 
 

@@ -185,3 +185,26 @@ def test_who_leaves_a_long_line_costs_nothing_later() -> None:
     for _ in range(99):
         order += [place.holder for place in slot.free(order[-1], batch)]
     assert order == [f"h{no}" for no in range(0, 10_000, 100)]
+
+
+def test_who_comes_back_stands_where_it_stood() -> None:
+    slot, batch = Slot("ws", "s"), Batch()
+    for at, holder in enumerate(("early", "holds", "young"), 1):
+        slot.ask(holder, SlotAsk("s"), at, batch)
+    slot.free("early", batch)
+    assert list(slot.holders) == ["holds"]
+    assert not slot.ask("early", SlotAsk("s", limit=5, since=1), 9, batch)
+    assert slot.limit == 1, "it changes the limit of nobody"
+    assert [place.holder for place in slot.free("holds", batch)] == ["early"]
+    assert [place.holder for place in slot.free("early", batch)] == ["young"]
+
+
+def test_a_line_read_while_it_moved_bears_places_of_one_rank() -> None:
+    """The row of a place is newer than the head it was read with: the number it has is given once more. No commit takes that."""
+    slot, batch = Slot("ws", "s"), Batch()
+    slot.ask("holds", SlotAsk("s"), 1, batch)
+    slot.ask("comes", SlotAsk("s", since=1), 2, batch)
+    slot.free("comes", batch)
+    slot.fence -= 2
+    slot.ask("comes", SlotAsk("s", since=1), 3, batch)
+    assert [place.holder for place in slot.free("holds", batch)] == ["comes"]

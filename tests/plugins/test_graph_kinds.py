@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,12 +112,36 @@ async def test_a_tool_without_its_permission_is_refused_and_recorded(desk: Desk)
         "{id: s, state: {out: dict}, nodes: {sh: {kind: tool, tool: std.shell, static: {command: 'touch /tmp/never'}, out: out}}}"
     )
     told = await run(desk, text)
-    assert (told.outcome, told.code) == ("broken", "capability_denied")
+    assert (told.outcome, told.code) == ("failed", "capability_denied")
     assert "tools:std:shell" in told.error
     (record,) = await records(desk, told.run)
     assert record["fact"] == {
         "kind": "capability_denied", "subject_kind": "tool", "subject": "std.shell@1", "permissions": ["tools:std:shell"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "subject"),
+    [
+        ("  - {id: late, kind: tool, config: {tool: std.shell@1, static: {command: 'true'}}}", "tool", "std.shell@1"),
+        ("tools: [{id: std.sql_query, version: '1'}]", "tool", "std.sql_query@1"),
+        ("stores: [{name: papers, provider: any}]", "graph", "graph:g"),
+    ],
+)
+async def test_what_a_graph_needs_is_asked_before_its_first_step(desk: Desk, more: str, kind: str, subject: str) -> None:
+    text = f"""
+    ir_version: 1.1.0
+    id: graph:g
+    state_schema: {{note: str}}
+    nodes:
+      - {{id: first, kind: template, config: {{template: done, out: note}}}}
+    {more}
+    """
+    told = await run(desk, textwrap.dedent(text), note="")
+    assert (told.outcome, told.reason, told.code) == ("failed", "capability_denied", "capability_denied")
+    assert told.state["note"] == "", "not even what would come before it was executed"
+    (record,) = await records(desk, told.run)
+    assert (record["fact"]["subject_kind"], record["fact"]["subject"]) == (kind, subject)
 
 
 async def test_a_program_runs_as_a_process_of_the_try(desk: Desk) -> None:
@@ -258,6 +283,27 @@ async def test_a_fork_takes_what_a_writing_tool_gave_before(desk: Desk) -> None:
     assert (await ended(desk, again)).state["wrote"] == first.state["wrote"], "a fork of a fork finds it too"
 
 
+async def test_a_graph_in_a_forked_one_takes_what_was_given_before_too(desk: Desk) -> None:
+    (desk.folder / "writes.yaml").write_text(WRITES)
+    text = """
+    ir_version: "1.1.0"
+    id: around
+    state_schema: {text: str, wrote: {type: dict, default: {}}, mark: {type: str, default: ""}}
+    nodes:
+      - {id: begin, kind: passthrough}
+      - {id: inner, kind: subgraph, spec: writes.yaml}
+    """
+    first = await run(desk, textwrap.dedent(text), text="one")
+    path = desk.folder.parent / "files" / "a.txt"
+    path.unlink()
+    source = first.run
+    for mark in ("cf", "cf2"):
+        source = await fork_run(desk.engine, source, SCOPE, step=0, changes={"mutation": Mutation({"mark": mark})})
+        told = await ended(desk, source)
+        assert (told.outcome, told.state["wrote"], told.state["mark"]) == ("succeeded", first.state["wrote"], mark)
+    assert not path.exists(), "nothing was written again"
+
+
 async def test_a_fork_that_would_write_something_else_fails(desk: Desk) -> None:
     first = await run(desk, WRITES, text="one")
     fork = await fork_run(desk.engine, first.run, SCOPE, step=0, changes={"mutation": Mutation({"text": "two"})})
@@ -278,7 +324,7 @@ nodes: [{id: say, kind: template, config: {template: "call {text}", out: out}}]
 
 
 async def test_a_number_that_must_not_be_told_ends_the_run(desk: Desk) -> None:
-    told = await run(desk, PACKED, text="078-05-1120")
+    told = await run(desk, PACKED.replace("call", "call 078-05-1120"), text="now")
     assert (told.outcome, told.code, told.state["out"]) == ("failed", "pack_violation", "")
     assert "078" not in json.dumps([told.error, await records(desk, told.run)])
     assert (await desk.steps(told.run))["say"].retries == 0, "another try would give the same"
@@ -287,8 +333,11 @@ async def test_a_number_that_must_not_be_told_ends_the_run(desk: Desk) -> None:
 async def test_a_number_that_may_be_one_is_a_warning(desk: Desk) -> None:
     told = await run(desk, PACKED, text="555-123-4567")
     assert (told.outcome, told.state["out"]) == ("succeeded", "call 555-123-4567")
-    (record,) = await records(desk, told.run)
-    assert (record["pack_id"], record["fact"]["severity"]) == ("stargraph.bosun.safety_pii", "warn")
+    state = await desk.engine.state(f"run:{told.run}", SCOPE)
+    assert state is not None
+    assert {(fact.source, fact.slots["kind"], fact.slots["severity"]) for fact in state.memo.facts} == {
+        ("stargraph.bosun.safety_pii", "phone", "warn")
+    }
 
 
 async def test_a_run_waits_for_nobody_when_it_is_begun_and_left(desk: Desk) -> None:
@@ -318,8 +367,8 @@ async def test_a_budget_that_facts_say_is_used_up_ends_the_run(desk: Desk) -> No
     compiled = compile_text(desk, text)
     graph = msgspec.structs.replace(compiled.graph, base_dir=str(desk.folder))
     told = await ended(desk, await desk.start_graph(graph))
-    assert (told.outcome, told.code, told.state["spent"]) == ("failed", "budget_exhausted", 120)
-    assert [one["fact"]["reason"] for one in await records(desk, told.run)] == ["120 of 100 cost are used"]
+    assert (told.outcome, told.reason, told.state["spent"]) == ("failed", "budget_exhausted", 120)
+    assert told.error == "stargraph.bosun.budgets: 120 of 100 cost are used"
 
 
 async def test_the_audit_pack_is_told_of_tools_and_artifacts(desk: Desk) -> None:

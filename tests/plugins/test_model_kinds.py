@@ -214,4 +214,4 @@ async def test_code_that_a_model_wrote_is_run(desk: Desk) -> None:
 async def test_code_needs_its_permission(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         told, _ = await answered(desk, "code", "print(1)")
-    assert (told.outcome, told.code) == ("broken", "capability_denied")
+    assert (told.outcome, told.code) == ("failed", "capability_denied")

@@ -107,6 +107,28 @@ async def test_an_overridden_output_reaches_what_follows(desk: Desk) -> None:
     assert (await desk.row(run)).outputs["a"] == "a hi"
 
 
+async def test_a_step_that_failed_may_be_given_an_output_and_one_that_never_ran_too(desk: Desk) -> None:
+    text = """
+type: graph
+steps:
+  - {name: a, command: 'echo a >> ran; exit 1', output: A}
+  - {name: b, command: 'echo "b $A" | tee -a ran', depends: a, output: B}
+  - {name: c, command: 'echo "c $B" >> ran', depends: b}
+"""
+    run = await desk.start(text)
+    await desk.ended(run)
+    ran(desk)
+    made = await fork(desk, run, outputs={"a": "given"})
+    row = await desk.ended(made)
+    assert (row.outcome, row.outputs) == ("succeeded", {"a": "given", "b": "b given"})
+    assert ran(desk) == ["b given", "c b given"]
+    steps = await desk.steps(made)
+    assert (steps["a"].outcome, steps["a"].inherited, steps["a"].error) == ("succeeded", 1, "")
+    other = await fork(desk, run, outputs={"b": "out of thin air"})
+    assert (await desk.ended(other)).outcome == "failed", "`a` did"
+    assert ran(desk) == ["c out of thin air"]
+
+
 async def test_changes_that_cannot_take_effect_are_refused(desk: Desk) -> None:
     run = await failed_diamond(desk)
     with pytest.raises(Invalid, match="cannot be overridden"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, get_args
 
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astrarium.kernel.types import SlotGranted, Table
@@ -15,13 +16,14 @@ from astrarium.runs.row import STEPS, all_rows
 from astrarium.runs.run import RunMachine
 from astrarium.runs.state import Definition, RunState
 from astrarium.spec.graph import Graph, Output, Prepare, Retry, Rule, Tolerate
-from tests.contracts.machine import Life, MachineContract
+from tests.contracts.machine import Life, MachineContract, contract
 from tests.runs.flow.test_router import flows
 from tests.runs.test_depends import dags
 from tests.runs.test_rules import NAMES, OUTCOME, WHEN
 from tests.runs.test_rules import graph as rules_graph
 
 GRAPH = "g"
+QUEUE = "queue/q"
 OUTCOMES: tuple[StepOutcome, ...] = get_args(StepOutcome)
 RUN_OUTCOMES: tuple[RunOutcome, ...] = get_args(RunOutcome)
 CHILDREN = (Child("k1", GRAPH, "kid", "A=1"), Child("k2", GRAPH, "kid"), Child("k3", GRAPH, "kid"))
@@ -87,7 +89,8 @@ def past(draw: Any, start: m.StartRun, run: str, life: Life) -> m.ImportRun:
 def back(draw: Any, state: RunState) -> Any:
     """Going on from the present moment again, as if the steps after a drawn one had not been."""
     router = state.known.router
-    told = m.Back(draw(st.integers(-1, 8)), router.dump(state.memo), dict(state.document))
+    no = draw(st.integers(-1, 8))
+    told = m.Back(no, router.dump(state.memo), dict(state.document), tuple(later for later in state.steps if later > no))
     return m.ReopenRun(back=told) if router.kind == "rules" else m.ReopenRun()
 
 
@@ -104,15 +107,35 @@ class TestContract(MachineContract):
         idle = {no for no, step in state.steps.items() if step.status == "idle" or (not step.try_no and step.status != "done")}
         return [row for row in all_rows(state) if not (row[0] is STEPS and row[1][2] in idle)]
 
+    @contract
+    @given(data=st.data())
+    def test_who_rests_holds_no_place_and_who_goes_holds_one(self, data: st.DataObject) -> None:
+        life = self.born(data)
+        for _ in range(data.draw(st.integers(0, 30))):
+            life.now += data.draw(st.sampled_from((0, 1, 1_000_000)))
+            life.submit(self.order(data, life))
+            state: RunState = life.state
+            place = life.slots.get(QUEUE)
+            if state.rests or state.status in ("new", "ended") or not state.queue:
+                assert place is None, f"{state.status} and {place}"
+            elif state.in_line:
+                assert place is False
+            elif not state.aside:
+                assert place is True
+
     def order(self, data: st.DataObject, life: Life) -> Any:
         draw = data.draw
         state: RunState = life.state
+        life.full = draw(st.booleans())
         if state.status == "new":
             start = starts(draw)
             kind = draw(st.integers(0, 5))
             if kind == 0:
                 return past(draw, start, state.run, life)
             return start if kind < 4 else m.ForkRun(start, "other", 1, -1, prepare=draw(st.booleans()))
+        if state.in_line and draw(st.integers(0, 2)):
+            life.slots[QUEUE] = True
+            return SlotGranted(QUEUE, 3)
         makers = [self.try_, self.try_, self.try_, self.from_outside, self.about_children, self.about_asks, self.odd]
         return draw(st.sampled_from(makers))(draw, state)
 
@@ -122,8 +145,6 @@ class TestContract(MachineContract):
         return int(draw(st.sampled_from(sorted(fit)))) if fit and draw(st.integers(0, 9)) else int(draw(st.integers(-1, 9)))
 
     def try_(self, draw: Any, state: RunState) -> Any:
-        if state.status == "queued":
-            return SlotGranted("queue/q", 3)
         if not state.prepared and state.known.graph.prepare is not None:
             return m.Resolved(
                 (("A", "1"),), error=draw(st.sampled_from(("", "", "", "bad"))), unmet=draw(st.sampled_from(("", "", "no")))
@@ -195,5 +216,5 @@ class TestContract(MachineContract):
 
     def odd(self, draw: Any, state: RunState) -> Any:
         """Orders that come at the wrong time."""
-        odd = (starts(draw), m.ForkRun(starts(draw), "x", 1, 0), SlotGranted("queue/q", 1), m.Resolved())
+        odd = (starts(draw), m.ForkRun(starts(draw), "x", 1, 0), SlotGranted(QUEUE, 1), m.LeavePlace(), m.Resolved())
         return draw(st.sampled_from(odd))

@@ -12,7 +12,7 @@ import msgspec
 from astrarium.errors import Unavailable
 from astrarium.kernel.memory import Memory
 from astrarium.kernel.record.things import Things
-from astrarium.runs.message import EVENTS, StepDelayed, StepEnded, StepStarted
+from astrarium.runs.message import EVENTS, RunForked, StepDelayed, StepEnded, StepStarted
 from astrarium.runs.row import RUNS, STEPS, all_rows
 from astrarium.runs.run import RunMachine
 from astrarium.runs.state import RunState
@@ -68,7 +68,7 @@ def run_ids(world: World) -> list[str]:
 
 async def load_states(world: World) -> dict[str, RunState]:
     """Every run as a server that has just started would load it."""
-    from tests.sim.world import SCOPE
+    from tests.sim.wish import SCOPE
 
     registry = make_registry()
     memory = Memory(world.disk.store, registry, Things(world.disk.store, registry), 1_000_000)
@@ -109,12 +109,14 @@ def unfinished(
     states: dict[str, RunState],
 ) -> Iterator[str]:
     """What of a run waits for nothing."""
-    if state.status in ("ended", "paused"):
+    if state.status in ("ended", "paused", "parked"):
         return
-    if state.status == "queued":
-        if state.queue and (f"queue/{state.queue}", f"run:{run}") not in lines:
-            yield f"{run} is queued and in no line"
+    if state.in_line:
+        if (f"queue/{state.queue}", f"run:{run}") not in lines:
+            yield f"{run} waits for its place ({state.status}) and is in no line"
         return
+    if state.due and state.status == "running" and f"{run}/due/{state.due}" not in jobs:
+        yield f"{run} may take until {state.due} and has no timer"
     open_ = [step for step in state.steps.values() if step.status not in ("done", "idle")]
     if state.status == "pausing" and not any(step.status == "running" for step in open_):
         yield f"{run} is pausing and nothing of it runs"
@@ -223,12 +225,13 @@ def check_positions(world: World) -> None:
 
 def check_slots(world: World, states: dict[str, RunState]) -> None:
     """Slots hold only what live runs hold, no more than their limits, and nobody waits while there is room."""
-    from tests.sim.world import STEADY
+    from tests.sim.wish import STEADY
 
     held: Counter[str] = Counter()
     line: Counter[str] = Counter()
     limits: dict[str, int] = {}
     there = set()
+    granted = {row[0] for row in world.disk.rows("SELECT id FROM jobs WHERE kind = 'slot_granted'")}
     for name, holder, place in world.disk.rows("SELECT name, holder, state FROM slots ORDER BY name, holder"):
         limits.setdefault(name, int(place.partition(":")[2]))  # the row of a changed limit comes first
         if not holder:
@@ -238,6 +241,10 @@ def check_slots(world: World, states: dict[str, RunState]) -> None:
         there.add((name, holder))
         if not name.startswith("run-id/") and state.status == "ended":
             fail(world, f"{holder} ended and is still {kind} in {name}")
+        if name == f"queue/{state.queue}" and state.rests:
+            fail(world, f"{holder} rests and is still {kind} in {name}")
+        if name == f"queue/{state.queue}" and state.in_line and kind == "held" and f"{holder}:{name}" not in granted:
+            fail(world, f"{holder} holds {name} and is not told")
         (held if kind == "held" else line)[name] += 1
     for name, limit in limits.items():
         steady = not name.startswith("queue/") or name == f"queue/{STEADY}"
@@ -250,6 +257,9 @@ def check_slots(world: World, states: dict[str, RunState]) -> None:
     for run, state in states.items():
         if state.status != "ended" and (f"active/dags/{state.name}", f"run:{run}") not in there:
             fail(world, f"{run} is {state.status} and does not count as active")
+        goes = state.status in ("running", "pausing") and not state.aside and not state.rests
+        if state.queue and goes and (f"queue/{state.queue}", f"run:{run}") not in there:
+            fail(world, f"{run} goes on and has no place in {state.queue}")
 
 
 # -- at the end -----------------------------------------------------------------------------------------------------------
@@ -275,7 +285,7 @@ async def everything(world: World) -> None:
 
 def check_fold(world: World, run: str, loaded: RunState, events: list[tuple[int, Any]]) -> None:
     """The log alone gives the same state as snapshot and tail, and a dump is loaded as it was."""
-    from tests.sim.world import SCOPE
+    from tests.sim.wish import SCOPE
 
     state = MACHINE.new(f"run:{run}", SCOPE)
     state.known = loaded.known
@@ -308,6 +318,8 @@ def check_tries(world: World, run: str, state: RunState, events: list[Any]) -> N
             for move in body.moves:
                 over.discard(move.no)
                 tries.pop(move.no, None)
+        elif type(body) is RunForked:
+            over = {kept.no for kept in body.fork.steps}
         elif type(body) is StepStarted:
             if body.try_no != tries.get(body.no, 0) + 1 and body.try_no != 1:
                 fail(world, f"run {run} step {body.no}: try {body.try_no} follows {tries.get(body.no, 0)}")
@@ -348,7 +360,8 @@ def told_again(log: list[tuple[int, Any]], no: int) -> bool:
 
 
 def check_again(world: World, run: str, log: list[tuple[int, Any]]) -> None:
-    name = log[0][1].start.name
+    born = log[0][1]
+    name = (born.fork.start if type(born) is RunForked else born.start).name
     nodes = world.graphs[name].nodes
     where: dict[int, int] = {}
     for _, body in log:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.world import COMMANDS, FAULTS, LEAST_FAULTS, LEAST_RUNS, World, run_world
+from tests.sim.wish import COMMANDS
+from tests.sim.world import FAULTS, LEAST_FAULTS, LEAST_RUNS, World, run_world
 
 ONLY = os.environ.get("ASTRARIUM_SEED", "")
 SOME = [int(ONLY)] if ONLY else list(range(100))

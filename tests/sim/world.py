@@ -5,29 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from astrarium.errors import AstrariumError, Bug, Unavailable
 from astrarium.kernel.clock import HandClock
 from astrarium.kernel.ports import Fenced
-from astrarium.kernel.types import Actor, Command, Receipt, Scope
-from astrarium.runs.message import AnswerAsk, MarkStep, PauseRun, ReopenRun, ResumeRun, StartRun, StopRun
+from astrarium.kernel.types import Command, Receipt
+from astrarium.runs import fork
+from astrarium.runs.message import AnswerAsk, ResumeRun
+from astrarium.runs.work import child
 from astrarium.spec.graph import encode_graph
 from tests.sim import check
 from tests.sim.disk import Disk
 from tests.sim.graph import some_graphs
 from tests.sim.loop import SimLoop
 from tests.sim.server import CURRENT, Server, make_registry
-from tests.sim.step import Broken, Effect, hash_of
+from tests.sim.step import Broken, Effect
+from tests.sim.wish import COMMANDS, SCOPE, Wish, order, some_wish
 
-SCOPE = Scope("main", "local")
-COMMANDS = ("start", "stop", "pause", "resume", "reopen", "mark", "answer", "time")
 FAULTS = ("refused", "doubtful", "death", "lease", "duplicate", "restart")
-STEADY = "q1"
-"""The queue that is never longer than its limit."""
 LEAST_RUNS = 50
 LEAST_FAULTS = 3
 QUIET_TURNS = 300
@@ -74,6 +73,7 @@ class World:
         self.seen: list[int] = []
         self.wrong: list[str] = []
         self.started = 0
+        self.ids = 0
 
     # -- what bodies tell ---------------------------------------------------------------------------------------------
 
@@ -122,99 +122,45 @@ class World:
 
     # -- people -------------------------------------------------------------------------------------------------------
 
-    def send(self, kind: str, command: Command, things: Sequence[tuple[str, bytes]] = ()) -> asyncio.Task[Any]:
-        task = self.loop.create_task(self._send(kind, command, things))
+    def next_id(self) -> str:
+        """An id for a fork or a child, which has one made for it: the same in every life of this world."""
+        self.ids += 1
+        return f"{self.seed:08x}-x{self.ids:05}"
+
+    def send(self, wish: Wish) -> asyncio.Task[Any]:
+        task = self.loop.create_task(self._send(wish))
         self.people.add(task)
         task.add_done_callback(self.people.discard)
         return task
 
-    async def _send(self, kind: str, command: Command, things: Sequence[tuple[str, bytes]]) -> None:
+    async def _send(self, wish: Wish) -> None:
         """Send until there is an answer: over broken connections and dead servers, with the same key."""
         token = object()
-        self.flying[token] = kind
+        self.flying[token] = wish.kind
         try:
             while True:
                 server = self.pick()
                 if server is None:
                     await asyncio.sleep(0.2)
                     continue
-                asked = server.run(server.engine.submit(command, things))
+                asked = server.run(wish.ask(server))
                 await asyncio.wait({asked, server.gone}, return_when=asyncio.FIRST_COMPLETED)
                 if not asked.done() or asked.cancelled():
                     continue
                 error = asked.exception()
                 if error is None:
-                    self.acked.append((command, asked.result()))
+                    if wish.command is not None:
+                        self.acked.append((wish.command, asked.result()))
                     return
                 if isinstance(error, Bug) or not isinstance(error, AstrariumError):
-                    self.wrong.append(f"{command.body}: {error!r}")
+                    self.wrong.append(f"{wish.kind} {wish.command}: {error!r}")
                     return
                 if not isinstance(error, Unavailable):
-                    self.refusals[kind] += 1
+                    self.refusals[wish.kind] += 1
                     return
                 await asyncio.sleep(0.1)
         finally:
             del self.flying[token]
-
-    def make(self, kind: str) -> tuple[str, Command, Sequence[tuple[str, bytes]]]:
-        """A command of this kind to a life it fits, if there is one; else another start."""
-        key = f"k{self.seed}.{len(self.acked)}.{self.random.randrange(1 << 30)}"
-        keyed = key if self.random.random() < 0.7 else ""
-        by = Actor("user", "somebody")
-        body: Any
-        if kind in ("stop", "pause", "resume", "reopen", "mark"):
-            status = {"pause": "= 'running'", "resume": "IN ('paused', 'pausing')", "stop": "<> 'ended'"}.get(kind, "= 'ended'")
-            rows = self.disk.rows(f"SELECT id, name FROM runs WHERE status {status} ORDER BY id")
-            if rows:
-                run, name = self.random.choice(rows)
-                body = self._order(kind, name)
-                return kind, Command(f"run:{run}", body, SCOPE, by, keyed), ()
-        elif kind == "answer":
-            rows = self.disk.rows("SELECT run, no FROM steps WHERE status = 'asking' ORDER BY run, no")
-            if rows:
-                run, no = self.random.choice(rows)
-                body = AnswerAsk(no, f"p{self.random.randrange(3)}", self.random.random() < 0.85, {"go": "on"})
-                return kind, Command(f"run:{run}", body, SCOPE, by, keyed), ()
-        return self._start(key, by)
-
-    def _order(self, kind: str, name: str) -> Any:
-        random = self.random
-        if kind == "stop":
-            mode, grace_s = random.choice(("signal", "signal", "cooperative")), random.choice((None, 0.0))
-            return StopRun(mode=mode, grace_s=grace_s, if_queued=random.random() < 0.3)
-        if kind == "pause":
-            return PauseRun()
-        if kind == "resume":
-            return ResumeRun()
-        node = random.randrange(len(self.graphs[name].nodes))
-        if kind == "reopen":
-            queue, limit, at_once = self._queue(0.2)
-            return ReopenRun(random.choice((None, None, node)), queue, limit, at_once)
-        return MarkStep(node, random.choice((None, "succeeded", "failed")))
-
-    def _queue(self, share: float) -> tuple[str, int, bool]:
-        """A queue to go through, for this share of the orders: one whose limit never changes and which nobody passes by, or one with
-        a new limit each time and people who do not wait."""
-        random = self.random
-        if random.random() >= share:
-            return "", 0, False
-        if random.random() < 0.5:
-            return STEADY, 2, False
-        return "q2", random.choice((0, 1, 1, 2, 3)), random.random() < 0.3
-
-    def _start(self, key: str, by: Actor) -> tuple[str, Command, Sequence[tuple[str, bytes]]]:
-        random = self.random
-        name = random.choice(sorted(self.graphs))
-        self.started += 1
-        queue, limit, at_once = self._queue(0.35)
-        alias = f"a{self.started}"
-        body = StartRun(
-            hash_of(self.graphs[name]), name, "dags", alias, chosen=random.random() < 0.5,
-            max_active=random.choice((0, 0, 0, 8)), queue=queue, queue_limit=limit, at_once=at_once,
-            priority=random.randrange(3),
-        )  # fmt: skip
-        run = f"run:{self.seed:08x}-{self.started:06}"
-        return "start", Command(run, body, SCOPE, by, key), list(self.things.values())
 
     # -- faults -------------------------------------------------------------------------------------------------------
 
@@ -234,10 +180,10 @@ class World:
             turning.add_done_callback(self.people.discard)
             await self.ticks(3)
         else:
-            named, command, things = self.make(kind)
-            self.send(named, command, things)
+            wish = some_wish(self, kind)
+            self.send(wish)
             if fault == "duplicate":
-                self.send(named, command, things)
+                self.send(wish)
         if fault == "duplicate":
             await self.ticks(2)
             self.meet(fault)
@@ -323,7 +269,7 @@ class World:
             elif item == "time":
                 await self.turn()
             else:
-                self.send(*self.make(item))
+                self.send(some_wish(self, item))
             await self.pass_some()
             self.complain()
         while self.faults.total() < LEAST_FAULTS:  # an armed store may never have been written to
@@ -386,14 +332,14 @@ class World:
         """People answer, and resume what is paused."""
         sent = False
         for (run,) in self.disk.rows("SELECT id FROM runs WHERE status IN ('paused', 'pausing') ORDER BY id"):
-            self.send("resume", Command(f"run:{run}", ResumeRun(), SCOPE))
+            self.send(order("resume", Command(f"run:{run}", ResumeRun(), SCOPE)))
             sent = True
         for run, no in self.disk.rows(
             "SELECT s.run, s.no FROM steps s JOIN runs r ON r.id = s.run AND r.round = s.round"
             " WHERE s.status = 'asking' AND r.status <> 'paused' ORDER BY s.run, s.no"
         ):
             for person in ("p1", "p2"):
-                self.send("answer", Command(f"run:{run}", AnswerAsk(no, person), SCOPE))
+                self.send(order("answer", Command(f"run:{run}", AnswerAsk(no, person), SCOPE)))
             sent = True
         return sent
 
@@ -426,7 +372,8 @@ def run_world(seed: int, folder: Path) -> World:
     kernel.propagate, before = False, kernel.propagate
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(world.live())
+        with patch.object(fork, "uuid7", world.next_id), patch.object(child, "uuid7", world.next_id):
+            loop.run_until_complete(world.live())
         return world
     finally:
         kernel.propagate = before

@@ -7,7 +7,8 @@ from astrarium.spec.cron import BadCron, next_slot, parse_cron, previous_slot
 
 
 @pytest.mark.parametrize(
-    "text", ["1", "", "* * * *", "0 * * * * *", "60 * * * *", "@daily", "CRON_TZ=Nowhere/Place 0 0 * * *", "CRON_TZ=../etc 0 0 * * *"]
+    "text",
+    ["1", "", "* * * *", "0 * * * * *", "60 * * * *", "@daily", "CRON_TZ=Nowhere/Place 0 0 * * *", "CRON_TZ=../etc 0 0 * * *"],
 )
 def test_bad_expressions(text):
     with pytest.raises(BadCron):

@@ -62,7 +62,7 @@ def test_command_leaves_defaults_and_backticks_to_the_shell():
 def test_command_escapes_quotes_inside_double_quotes_only():
     assert expand_command('echo "$Q"', NAMES) == 'echo "say \\"hi\\" \\\\ there"'
     assert expand_command("echo $Q", NAMES) == 'echo say "hi" \\ there'
-    assert expand_command("echo \"x\" 'a \"' $Q", NAMES).endswith('say "hi" \\ there')
+    assert expand_command('echo "x" \'a "\' $Q', NAMES).endswith('say "hi" \\ there')
     assert expand_script('echo "$Q"', NAMES) == 'echo "say "hi" \\ there"'
 
 

@@ -29,7 +29,12 @@ def test_base58_known_values():
 
 
 def test_child_key_depends_on_every_part():
-    keys = {child_run_key("a", "b", "c"), child_run_key("x", "b", "c"), child_run_key("a", "x", "c"), child_run_key("a", "b", "x")}
+    keys = {
+        child_run_key("a", "b", "c"),
+        child_run_key("x", "b", "c"),
+        child_run_key("a", "x", "c"),
+        child_run_key("a", "b", "x"),
+    }
     assert len(keys) == 4
     assert all(is_run_id(key) for key in keys)
     assert child_run_key("a", "b", "c") == child_run_key("a", "b", "c")

@@ -31,7 +31,7 @@ def test_due_are_those_who_asked() -> None:
 def test_texts_of_others_are_quoted_and_cut() -> None:
     html = notice.as_html(TOLD)
     assert "<b>$(id)" not in html and "&lt;b&gt;$(id)&lt;/b&gt; `id`" in html
-    assert 'A=&quot;&lt;1&gt;&quot;' in html and '<a href="https://x/y">' in html
+    assert "A=&quot;&lt;1&gt;&quot;" in html and '<a href="https://x/y">' in html
     assert "x" * 2001 not in html + notice.as_text(TOLD) + notice.as_document(TOLD)
     document = json.loads(notice.as_document(TOLD))
     assert document["failedSteps"][0]["error"].startswith("<b>$(id)</b> `id`\n") and document["failedSteps"][0]["exitCode"] == 3

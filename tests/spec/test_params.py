@@ -51,7 +51,7 @@ def test_every_form(data, found):
 
 
 async def test_templates_are_resolved_in_order():
-    params = parse_params("first P1=foo P2=${E} P3=`echo BAR` Y=${P1} Z=\"A $1\"")
+    params = parse_params('first P1=foo P2=${E} P3=`echo BAR` Y=${P1} Z="A $1"')
     resolved = await resolve(params, Variables({"E": "TEXT"}), shell)
     assert render(resolved) == ["1=first", "P1=foo", "P2=TEXT", "P3=<echo BAR>", "Y=foo", "Z=A first"]
     assert variables(resolved)["2"] == variables(resolved)["P1"] == "foo"

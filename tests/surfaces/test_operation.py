@@ -64,7 +64,9 @@ class Door:
         self.status = 200
         rows = [("GET", "/a/{id}", "getA", "x"), ("GET", "/b", "getB", ""), ("PUT", "/r", "putR", "r")]
         changing = Operation("GET", "/c", "getC", "", self.act, changes=True)
-        mount(app, "", [changing, *(Operation(method, path, id_, "", self.act, needs=needs) for method, path, id_, needs in rows)])
+        mount(
+            app, "", [changing, *(Operation(method, path, id_, "", self.act, needs=needs) for method, path, id_, needs in rows)]
+        )
         app.state.authenticate = self.authenticate
         app.state.gate = Gate(self.denied, self.acted, frozenset(("r",)), withheld or {})
         self.caller = Caller(Actor("key", "1"), PERSONAL, "reader", frozenset(capabilities), "ci")

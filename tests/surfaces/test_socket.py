@@ -138,7 +138,7 @@ async def opened(engine: Engine, streams: Streams, buffer: int = 0, ping_s: floa
         world.app, lifespan="off", log_config=None, access_log=False, ws=QuietSocket, ws_max_size=MOST_MESSAGE_BYTES,
         ws_per_message_deflate=False, timeout_graceful_shutdown=2, ws_ping_interval=ping_s, ws_ping_timeout=ping_s,
     )  # fmt: skip
-    world.server = server = QuietServer(config, streams)
+    world.server = server = QuietServer(config, streams, lambda: asyncio.sleep(0))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     world.url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
     try:

@@ -18,6 +18,8 @@ from ..spec.ids import uuid7
 from ..surfaces.builds import life as builds_life
 from ..surfaces.dags.catalog import Compiled
 from ..surfaces.dags.room import CLOCK_PLACE, Room
+from ..surfaces.graphs.catalog import Catalog as GraphCatalog
+from ..surfaces.graphs.work.definition import GraphDefinitions
 from ..surfaces.graphs.work.fire import register_triggers
 from ..worker import Worker, load_steps
 from .follow import follow
@@ -32,16 +34,19 @@ ACTOR = Actor("user", "cli")
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings, *, idle: bool = False) -> AsyncIterator[Worker]:
-    """A worker of our own on the data folder; an `idle` one takes orders and carries none out. Raises `Unavailable` when another
-    process has the folder, or it cannot be written."""
+async def open_worker(settings: Settings, *, idle: bool = False, graphs: GraphCatalog | None = None) -> AsyncIterator[Worker]:
+    """A worker of our own on the data folder; an `idle` one takes orders and carries none out. `graphs`: those that graphs run.
+    Raises `Unavailable` when another process has the folder, or it cannot be written."""
     room, registry = Room(settings, load_steps()), Registry()
     room.register(registry)
     builds_life.register(registry)
     register_triggers(registry, CLOCK_PLACE)
     closed = ("process", "python", CLOCK_PLACE) if idle else (CLOCK_PLACE,)
     places = dict.fromkeys(closed, 0)
-    worker = await Worker.open(settings, definitions=room.definitions, registry=registry, places=places)
+    definitions = GraphDefinitions(graphs, room.definitions) if graphs is not None else None
+    worker = await Worker.open(settings, definitions=definitions or room.definitions, registry=registry, places=places)
+    if definitions is not None:
+        definitions.bind(worker.engine)
     builds_life.bind(worker.engine)
     await room.open(worker.engine)
     try:

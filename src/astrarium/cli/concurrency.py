@@ -8,9 +8,9 @@ import typer
 
 from ..errors import NotFound
 from ..sdk.registry.api import APIRegistry
-from .client import EnvironmentName, ProfileName, open_registry
-from .option import AsJson, examples, new_app, print_json
-from .screen import clock, show_rows
+from .asking import Ask, Call, asks, call, get, rows_of, table
+from .option import examples, new_app
+from .screen import show_rows
 
 APP = new_app()
 EXAMPLES = examples(
@@ -18,7 +18,8 @@ EXAMPLES = examples(
     "astrarium concurrency-limits list --holders",
     "astrarium concurrency-limits holders gpu",
 )
-HOLDER_COLUMNS = ("task", "name", "build", "started")
+COLUMNS = {"key": "key", "limit": "max_concurrent", "in use": "in_use"}
+HOLDER_COLUMNS = {"task": "task_id", "name": "task_name", "build": "build_id", "started": "started_at"}
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key tasks name with `limit_keys`.")]
 
 
@@ -27,84 +28,61 @@ def concurrency_limits() -> None:
     """Limits: how many tasks that name a key may run at a time in the environment, whoever builds them."""
 
 
-@APP.command("list", epilog=examples("astrarium concurrency-limits list", "astrarium concurrency-limits list --holders --json"))
-def list_limits(
-    holders: Annotated[bool, typer.Option("--holders", help="With the tasks that run.")] = False,
-    profile: ProfileName = None,
-    environment: EnvironmentName = None,
-    as_json: AsJson = False,
-) -> int:
+@asks(APP, "list", examples("astrarium concurrency-limits list", "astrarium concurrency-limits list --holders --json"))
+def list_limits(holders: Annotated[bool, typer.Option("--holders", help="With the tasks that run.")] = False) -> Ask:
     """List the limits, by key."""
-    with open_registry(profile, environment) as registry:
-        found = _all(registry, holders)
-    if as_json:
-        print_json({"limits": found})
-        return 0
-    show_rows(("key", "limit", "in use"), [(one["key"], one["max_concurrent"], one["in_use"]) for one in found], "no limits")
-    if holders:
-        show_rows(
-            ("key", *HOLDER_COLUMNS), [(one["key"], *row) for one in found for row in _rows(one)], "nothing runs under a limit"
-        )
-    return 0
+    show_limits = table("limits", COLUMNS, "no limits")
+
+    def show(found: Any) -> None:
+        show_limits(found)
+        if holders:
+            rows = [(one["key"], *row) for one in found["limits"] for row in _held(one)]
+            show_rows(("key", *HOLDER_COLUMNS), rows, "nothing runs under a limit")
+
+    return Ask(_limits(holders), show)
 
 
-def _all(registry: APIRegistry, holders: bool) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = registry.call("GET", "/concurrency-limits", query={"include_holders": holders})["limits"]
-    return found
+def _limits(holders: bool) -> Call:
+    return get("/concurrency-limits", include_holders=holders)
 
 
-def _rows(limit: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return [(one["task_id"], one["task_name"], one["build_id"], clock(one["started_at"])) for one in limit["holders"] or ()]
+def _held(limit: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return rows_of(limit["holders"] or (), HOLDER_COLUMNS)
 
 
-@APP.command("set", epilog=examples("astrarium concurrency-limits set gpu 2", "astrarium concurrency-limits set gpu 0"))
+@asks(APP, "set", examples("astrarium concurrency-limits set gpu 2", "astrarium concurrency-limits set gpu 0"))
 def set_limit(
-    key: Key,
-    limit: Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="At most so many; 0: none may start.")],
-    profile: ProfileName = None,
-    environment: EnvironmentName = None,
-    as_json: AsJson = False,
-) -> int:
+    key: Key, limit: Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="At most so many; 0: none may start.")]
+) -> Ask:
     """Set how many may run at a time.
 
     What runs already goes on.
     """
-    with open_registry(profile, environment) as registry:
-        found = registry.call("PUT", f"/concurrency-limits/{key}", {"max_concurrent": limit})
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{found['key']}: at most {found['max_concurrent']} at a time")
-    return 0
+    asked = call("PUT", f"/concurrency-limits/{key}", {"max_concurrent": limit})
+    return Ask(asked, lambda found: print(f"{found['key']}: at most {found['max_concurrent']} at a time"))
 
 
-@APP.command(epilog=examples("astrarium concurrency-limits delete gpu"))
-def delete(key: Key, profile: ProfileName = None, environment: EnvironmentName = None, as_json: AsJson = False) -> int:
+@asks(APP, "delete", examples("astrarium concurrency-limits delete gpu"))
+def delete(key: Key) -> Ask:
     """Take a limit away: tasks with the key run without one."""
-    with open_registry(profile, environment) as registry:
+
+    def ask(registry: APIRegistry) -> Any:
         registry.call("DELETE", f"/concurrency-limits/{key}")
-    if as_json:
-        print_json({"key": key})
-    else:
-        print(f"{key}: no limit")
-    return 0
+        return {"key": key}
+
+    return Ask(ask, lambda found: print(f"{key}: no limit"))
 
 
-@APP.command(epilog=examples("astrarium concurrency-limits holders gpu"))
+@asks(APP, "holders", examples("astrarium concurrency-limits holders gpu"))
 def holders(
-    key: Key,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=10_000, help="Most tasks listed.")] = 100,
-    profile: ProfileName = None,
-    environment: EnvironmentName = None,
-    as_json: AsJson = False,
-) -> int:
+    key: Key, limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=10_000, help="Most tasks listed.")] = 100
+) -> Ask:
     """List the tasks that run under a limit."""
-    with open_registry(profile, environment) as registry:
-        found = next((one for one in _all(registry, True) if one["key"] == key), None)
-    if found is None:
-        raise NotFound(f"there is no limit {key!r}", hint="`astrarium concurrency-limits list` shows them")
-    if as_json:
-        print_json({**found, "holders": (found["holders"] or [])[:limit]})
-    else:
-        show_rows(HOLDER_COLUMNS, _rows(found)[:limit], "nothing runs under it")
-    return 0
+
+    def ask(registry: APIRegistry) -> Any:
+        found = next((one for one in _limits(True)(registry)["limits"] if one["key"] == key), None)
+        if found is None:
+            raise NotFound(f"there is no limit {key!r}", hint="`astrarium concurrency-limits list` shows them")
+        return {**found, "holders": (found["holders"] or [])[:limit]}
+
+    return Ask(ask, table("holders", HOLDER_COLUMNS, "nothing runs under it"))

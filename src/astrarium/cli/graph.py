@@ -12,20 +12,23 @@ import typer
 from ..config import Settings
 from ..errors import Invalid
 from ..runs.work.tool.policy import is_governed
-from . import graph_past, graph_simulate
+from . import graph_pack, graph_past, graph_simulate
 from .graph_file import as_yaml, catalog_of, load_entry, read_mapping, read_state, value_of
 from .graph_follow import drive
 from .graph_place import There, find_row, open_place
-from .graph_text import compile_document, reports_of
+from .graph_text import compile_document, reports_of, show_start
 from .option import AsJson, DatabaseUrl, DataDir, examples, new_app, print_json, settings_of
 from .screen import show_rows
 from .source import LATEST, open_read
 
 APP = new_app()
+APP.add_typer(graph_pack.APP, name="pack")
 File = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph's file, YAML or JSON.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run id, its beginning, a graph's id (its newest run), or `latest`.")]
 Inputs = Annotated[list[str] | None, typer.Option("-i", "--input", metavar="FIELD=VALUE", help="What a state field starts with.")]
-InputFile = Annotated[Path | None, typer.Option("--inputs", metavar="FILE", help="A YAML or JSON mapping of such values.")]
+InputFile = Annotated[
+    list[str] | None, typer.Option("--inputs", metavar="FILE", help="A YAML or JSON mapping of such values; FIELD=VALUE is taken, too.")
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Leave it to the server and return at once.")]
 Grants = Annotated[
     list[str] | None,
@@ -57,6 +60,7 @@ def run(
     ] = None,
     model_name: Annotated[str | None, typer.Option("--model", "--lm-model", metavar="NAME", help="The model to ask.")] = None,
     non_interactive: Annotated[bool, typer.Option("--non-interactive", help="Put no questions; stop at the first.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what a run would start with, and what it may not do.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no steps.")] = False,
     detach: Detach = False,
     as_json: AsJson = False,
@@ -70,7 +74,9 @@ def run(
     """
     settings = _settings(data_dir, database_url, grants, model_url, model_name)
     entry = load_entry(file, settings)
-    state = read_state(entry, inputs or [], input_file)
+    state = read_state(entry, inputs or [], input_file or [])
+    if dry_run:
+        return show_start(entry, state, settings, as_json)
 
     async def begin() -> int:
         async with open_place(settings, catalog_of(settings)) as place:
@@ -308,7 +314,9 @@ def _order(settings: Settings, reference: str, what: str, body: dict[str, Any], 
 )
 def counterfactual(
     reference: Run,
-    step: Annotated[int, typer.Option("--step", metavar="N", help="The step after which something is different.")],
+    step: Annotated[
+        str, typer.Option("--step", metavar="N", help="The step after which something is different; or a node: its newest visit.")
+    ],
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=JSON", help="Another value of a field.")] = None,
     outputs: Annotated[
         list[str] | None, typer.Option("--output", metavar="NODE=JSON", help="What a node shall have given; it does not run.")
@@ -330,7 +338,7 @@ def counterfactual(
     """
     settings = _settings(data_dir, database_url, grants)
     mutation = graph_past.read_mutation(mutate, sets or [], outputs or [], answers or [])
-    body = {"step": step, "mutation": mutation, "reason": reason, "live_side_effects": live}
+    body = {"step": int(step) if step.isdecimal() else step, "mutation": mutation, "reason": reason, "live_side_effects": live}
     return asyncio.run(graph_past.counterfactual(settings, reference, body, as_json))
 
 
@@ -377,5 +385,5 @@ def simulate(
     """
     settings = settings_of()
     entry = load_entry(file, settings)
-    state = read_state(entry, inputs or [], input_file)
+    state = read_state(entry, inputs or [], input_file or [])
     return asyncio.run(graph_simulate.simulate(entry, state, read_mapping(fixtures), as_json))

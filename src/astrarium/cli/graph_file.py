@@ -15,7 +15,7 @@ from ..runs.work.workshop import check_graph
 from ..spec.ir.document import Document
 from ..spec.ir.flow import Field
 from ..surfaces.graphs.catalog import Catalog, Entry
-from ..surfaces.graphs.work.load import installation
+from ..surfaces.graphs.work.load import Belief, installation
 from ..worker import load_steps
 
 IR_VERSION = "1.1.0"
@@ -25,8 +25,9 @@ def catalog_of(settings: Settings) -> Catalog:
     """The graphs of the settings; nothing is read yet."""
     steps = load_steps()
     named = [Path(one.strip()) for one in settings.graphs.split(",") if one.strip()]
+    belief = Belief.of(settings)
     return Catalog(
-        named, settings.graphs_dir, lambda folder: installation(steps, folder), lambda graph: check_graph(graph, steps),
+        named, settings.graphs_dir, lambda folder: installation(steps, folder, belief=belief), lambda graph: check_graph(graph, steps),
         settings.max_yaml_bytes,
     )  # fmt: skip
 
@@ -48,9 +49,15 @@ def placed(problem: Problem, path: Path) -> Problem:
     return msgspec.structs.replace(problem, file=str(path)) if problem.file in ("", path.name) else problem
 
 
-def read_state(entry: Entry, words: Sequence[str], file: Path | None) -> dict[str, Any]:
-    """What a run starts with, from a file and `FIELD=VALUE` words, which win. Raises `Invalid`."""
-    state = read_mapping(file) if file is not None else {}
+def read_state(entry: Entry, words: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
+    """What a run starts with, from files and `FIELD=VALUE` words, which win. A word among the files is taken for what it is, as
+    Stargraph 0.8 has them. Raises `Invalid`."""
+    state: dict[str, Any] = {}
+    for file in files:
+        if "=" in file and not Path(file).exists():
+            words = [*words, file]
+        else:
+            state |= read_mapping(Path(file))
     fields = {field.name: field for field in entry.graph.flow.fields} if entry.graph.flow else {}
     problems = [Problem(f"the graph has no field `{name}`", path=name) for name in state if fields and name not in fields]
     for word in words:

@@ -14,8 +14,9 @@ from ..config import Settings
 from ..errors import AstrariumError, Invalid
 from ..kernel.engine import Engine
 from ..kernel.record.artifact import RUN, list_artifacts
-from ..runs.past.read import Checkpoint, checkpoints, state_at
+from ..runs.past.read import Checkpoint, checkpoints
 from ..runs.past.replay import Replayed, replay_run
+from ..runs.past.seek import state_at
 from ..runs.state import Definition
 from ..spec.graph import encode_graph, graph_hash
 from ..store.blob.artifact import open_artifacts
@@ -93,7 +94,7 @@ def _print_pair(before: dict[str, Any], after: dict[str, Any], as_json: bool) ->
 async def diff(settings: Settings, reference: str, other: str, as_json: bool) -> int:
     async with open_reading(settings) as engine:
         rows = [await find_row(engine.store.read, one) for one in (reference, other)]
-        found = msgspec.to_builtins(await compare(engine, rows[0], rows[1]))
+        found = msgspec.to_builtins(await compare(engine, settings.data_dir / "logs", rows[0], rows[1]))
     print_json(found) if as_json else show_difference(found)
     return 0
 
@@ -130,7 +131,7 @@ async def counterfactual(settings: Settings, reference: str, body: dict[str, Any
         fork = await settled(place, run, teller)
         engine = engine_of(place, settings)
         summary = await summary_of(engine, run)
-        found = msgspec.to_builtins(await compare(engine, row, fork))
+        found = msgspec.to_builtins(await compare(engine, settings.data_dir / "logs", row, fork))
     if as_json:
         print_json({**summary, "diff": found})
     else:

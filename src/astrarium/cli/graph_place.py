@@ -208,5 +208,5 @@ async def open_place(settings: Settings, catalog: Catalog | None = None, *, idle
     if catalog is None:
         catalog = catalog_of(settings)
         await asyncio.to_thread(catalog.refresh)
-    async with open_worker(settings, idle=idle) as worker:
+    async with open_worker(settings, idle=idle, graphs=catalog) as worker:
         yield Here(worker, Desk(worker.engine, catalog, denied))

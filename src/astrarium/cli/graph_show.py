@@ -85,7 +85,8 @@ def show_timeline(found: Sequence[Checkpoint], names: Sequence[str], began_at: i
     for place, one in enumerate(found):
         name = f"{one.node}/{one.branch}" if one.branch else one.node
         took = f"+{max(0, one.at - last) / 1000:.0f} ms" if last else ""
-        step_line(one.place, name, one.outcome, took, decision_of(one, names), one.error)
+        told = "" if one.chose is not None and one.error == one.chose.reason else one.error
+        step_line(one.place, name, one.outcome, took, decision_of(one, names), told)
         # What branches changed together is seen after they have become one way again.
         after = one.state if joined and not one.branch else one.patch or {}
         for key, value in after.items():
@@ -161,8 +162,25 @@ def show_difference(found: Mapping[str, Any]) -> None:
         went = f"  goes to {', '.join(edge['orig'])} | {', '.join(edge['cf'])}" if edge else ""
         say(f"[{step['step']:02}]{branch} ", (str(step["diverged_at"]).replace("_", " "), "yellow"), nodes, went)
         show_operations(step["state_diff"], "       ")
+        output = step.get("output_diff")
+        if output and not step["state_diff"] and not node:
+            say("       output: ", (short(output["orig"], 120), "dim"), " | ", (short(output["cf"], 120), "bold"))
+        show_effects(step.get("side_effect_diff"))
     if found["final_state_diff"]:
         say("at the end:")
         show_operations(found["final_state_diff"])
     if found["final_status_diff"]:
         say("status: ", " | ".join(found["final_status_diff"]))
+
+
+def show_effects(pair: Mapping[str, Any] | None) -> None:
+    """The calls of tools one made and the other did not, or that came back with something else."""
+    if not pair:
+        return
+    made = [pair["orig"] or [], pair["cf"] or []]
+    for sign, effects, others in (("-", made[0], made[1]), ("+", made[1], made[0])):
+        for one in effects:
+            if one not in others:
+                came = "never came back" if one.get("ok") is None else short(one.get("result")) if one["ok"] else one.get("error", "")
+                arguments = ", ".join(f"{name}={short(value, 40)}" for name, value in (one.get("args") or {}).items())
+                say(f"       {sign} {one['tool']}({arguments}) = {came}")

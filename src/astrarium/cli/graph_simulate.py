@@ -69,7 +69,7 @@ async def simulate(entry: Entry, state: dict[str, Any], fixtures: dict[str, Any]
     check_fixtures(graphs, fixtures)
     visits: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory(prefix="astrarium-") as folder:
-        settings = Settings(data_dir=Path(folder), synchronous="normal")
+        settings = Settings(data_dir=Path(folder), synchronous="normal", graph_grants="*")
         async with open_place(settings, catalog_of(settings)) as place:
             assert isinstance(place, Here)
             shop = place.worker.shop

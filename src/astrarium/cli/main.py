@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": (".logs", "print what the steps of a run wrote"),
     "stop": (".stop", "stop a run"),
     "retry": (".retry", "run again what went wrong in a run"),
+    "fork": (".fork", "go on from a step of a run with something different, as another run"),
     "restart": (".restart", "stop a DAG's run and start it anew"),
     "cleanup": (".cleanup", "remove old runs of a DAG, with their logs"),
     "admin": (".admin", "make the first user, rotate the server's key"),

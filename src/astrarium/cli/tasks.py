@@ -11,11 +11,11 @@ from ..errors import NotFound
 from ..sdk.builds.plan import item_of, seen
 from ..sdk.registry.api import APIRegistry, told_of
 from ..sdk.task.task import Task
+from .asking import Ask, Columns, asks, get, table
 from .build import import_here
-from .builds import tell_more
 from .client import EnvironmentName, ProfileName, open_registry
 from .option import AsJson, examples, new_app, print_json
-from .screen import clock, show_rows, show_values
+from .screen import clock, show_values
 
 APP = new_app()
 TASK = "51e991c3-3baf-5088-b553-49bd7baeced2"
@@ -29,61 +29,53 @@ OfBuild = Annotated[str | None, typer.Option("-b", "--build", metavar="BUILD", h
 MOST_EVENTS = 500
 
 
+def _name(task: dict[str, Any]) -> str:
+    return f"{task['task_namespace']}.{task['task_name']}" if task.get("task_namespace") else str(task["task_name"])
+
+
+COLUMNS: Columns = {"id": "task_id", "name": _name, "status": "status", "since": "status_at"}
+
+
 @APP.callback(epilog=EXAMPLES)
 def tasks() -> None:
     """Tasks, as the registry has them: list them, look at one, retry or cancel one, check whether its result is there."""
 
 
-@APP.command("list", epilog=LIST_EXAMPLES)
+@asks(APP, "list", LIST_EXAMPLES)
 def list_tasks(
     status: Annotated[
         str | None, typer.Option("--status", metavar="STATUS", help="pending, running, completed, failed …")
     ] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=500, help="Most tasks listed.")] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="Where the last list ended.")] = None,
-    profile: ProfileName = None,
-    environment: EnvironmentName = None,
-    as_json: AsJson = False,
-) -> int:
+) -> Ask:
     """List tasks, the last changed first."""
-    with open_registry(profile, environment) as registry:
-        found = registry.call("GET", "/tasks", query={"status": status, "limit": limit, "cursor": cursor})
-    if as_json:
-        print_json(found)
-        return 0
-    rows = [(one["task_id"], _name(one), one["status"], clock(one.get("status_at"))) for one in found["tasks"]]
-    show_rows(("id", "name", "status", "since"), rows, "no tasks")
-    tell_more(found.get("next_cursor"))
-    return 0
+    return Ask(get("/tasks", status=status, limit=limit, cursor=cursor), table("tasks", COLUMNS, "no tasks"))
 
 
-def _name(task: dict[str, Any]) -> str:
-    return f"{task['task_namespace']}.{task['task_name']}" if task.get("task_namespace") else str(task["task_name"])
-
-
-@APP.command(epilog=examples(f"astrarium tasks show {TASK}", f"astrarium tasks show {TASK} --include-ended --events 20"))
+@asks(APP, "show", examples(f"astrarium tasks show {TASK}", f"astrarium tasks show {TASK} --include-ended --events 20"))
 def show(
     task: TaskId,
     include_ended: Annotated[bool, typer.Option("--include-ended", help="Executions that have ended too.")] = False,
     events: Annotated[int, typer.Option("--events", min=0, max=MOST_EVENTS, help="So many of its latest events.")] = 10,
-    profile: ProfileName = None,
-    environment: EnvironmentName = None,
-    as_json: AsJson = False,
-) -> int:
+) -> Ask:
     """Show what is known of a task.
 
     Its fields and status, where its result lies, who makes it, and what happened to it last.
     """
-    with open_registry(profile, environment) as registry:
+
+    def ask(registry: APIRegistry) -> Any:
         found = registry.call("GET", f"/tasks/{task}")
         query = {"include_ended": include_ended, "limit": 100}
         found["executions"] = registry.call("GET", f"/tasks/{task}/executions", query=query)["executions"]
         told = registry.call("GET", f"/tasks/{task}/events", query={"limit": events})["events"] if events else []
         found["artifacts"] = registry.call("GET", f"/tasks/{task}/artifacts")["artifacts"]
-    found["events"] = told[:events]
-    if as_json:
-        print_json(found)
-        return 0
+        return {**found, "events": told[:events]}
+
+    return Ask(ask, _show_task)
+
+
+def _show_task(found: dict[str, Any]) -> None:
     instances = found.pop("instances", [])
     lists = {name: found.pop(name) for name in ("executions", "events", "artifacts")}
     show_values(
@@ -97,37 +89,32 @@ def show(
         print(
             f"{clock(one['created_at'])} {one['event_type']} {(one.get('error_message') or '').strip().rpartition(chr(10))[2]}".rstrip()
         )
-    return 0
 
 
-@APP.command(epilog=examples(f"astrarium tasks retry {TASK}"))
-def retry(
-    task: TaskId, build: OfBuild = None, profile: ProfileName = None, environment: EnvironmentName = None, as_json: AsJson = False
-) -> int:
+@asks(APP, "retry", examples(f"astrarium tasks retry {TASK}"))
+def retry(task: TaskId, build: OfBuild = None) -> Ask:
     """Let a failed task be made again."""
-    return _act("retry", task, build, profile, environment, as_json)
+    return _act("retry", task, build)
 
 
-@APP.command(epilog=examples(f"astrarium tasks cancel {TASK}"))
-def cancel(
-    task: TaskId, build: OfBuild = None, profile: ProfileName = None, environment: EnvironmentName = None, as_json: AsJson = False
-) -> int:
+@asks(APP, "cancel", examples(f"astrarium tasks cancel {TASK}"))
+def cancel(task: TaskId, build: OfBuild = None) -> Ask:
     """Take a running task away from who makes it.
 
     What they report of it later does not count.
     """
-    return _act("cancel", task, build, profile, environment, as_json)
+    return _act("cancel", task, build)
 
 
-def _act(verb: str, task: str, build: str | None, profile: str | None, environment: str | None, as_json: bool) -> int:
-    with open_registry(profile, environment) as registry:
+def _act(verb: str, task: str, build: str | None) -> Ask:
+    def ask(registry: APIRegistry) -> Any:
         plan = _plan_of(registry, task, build)
-        found = registry.call("POST", f"/plans/{plan}/members/{task}/{verb}")
-    if as_json:
-        print_json({"task_id": task, "plan_id": plan, **found})
-    else:
+        return {"task_id": task, "plan_id": plan, **registry.call("POST", f"/plans/{plan}/members/{task}/{verb}")}
+
+    def show(found: dict[str, Any]) -> None:
         print(f"task {task} {'is now' if found.get('applied', True) else 'was already'} {found['status']}")
-    return 0
+
+    return Ask(ask, show)
 
 
 def _plan_of(registry: APIRegistry, task: str, build: str | None) -> str:

@@ -175,11 +175,15 @@ class Lines:
             self.say(f"{run.name} {run.id}")
         news: list[tuple[int, bool, int, StepView, str]] = []  # at the same moment, what ended comes before what began
         for place, step in enumerate(run.steps):
-            started = (step.name, "started", run.round)
+            started, ended = (step.name, "started", run.round), (step.name, "ended", run.round)
+            if step.ended_at and step.ended_at < run.created_at:  # a fork took it over
+                if ended not in self._told:
+                    self._told.update((started, ended))
+                    self.say(f"{step.name}: {step.status} before the fork")
+                continue
             if step.started_at and step.tries and started not in self._told:
                 self._told.add(started)
                 news.append((step.started_at, True, place, step, "started"))
-            ended = (step.name, "ended", run.round)
             if step.ended_at and ended not in self._told:
                 self._told.add(ended)
                 news.append((step.ended_at, step.started_at == step.ended_at, place, step, "ended"))

@@ -109,6 +109,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_url: str = ""
     model_name: str = ""
     model_key_env: str = ""
+    model_prices: str = ""
+    pack_keys: str = ""
     stream_queue: int = 100
     stream_slow_s: float = 5.0
     rate_limit: Literal["auto", "off", "standard", "premium"] = "auto"
@@ -226,6 +228,10 @@ MEANINGS: dict[str, str] = {
     "model_url": "Address of an API as OpenAI's, e.g. `http://127.0.0.1:30000/v1`, for nodes that ask a model and name no `api_base`.",
     "model_name": "Model that such nodes ask when they name none.",
     "model_key_env": "Name of the variable that holds the API key of `model_url`.",
+    "model_prices": "What a million tokens of a model cost, as decimals: `tiny=0.15` or question/answer `large=2.50/10`, separated by "
+    "commas; `*` is any other model. A node with a budget of cost needs the price of the model it asks.",
+    "pack_keys": "Keys whose signatures on governance packs count, and no others: `KEY_ID=FINGERPRINT`, separated by commas. Empty means "
+    "those in the folder `trusted_keys` of the data folder, and, where signatures are not demanded, each that is met first.",
     "stream_queue": "Frames kept for one WebSocket client that has not taken them yet.",
     "stream_slow_s": "Seconds a WebSocket client may take nothing while its queue is full, before it is cut off.",
     "cors_origins": "Origins whose web pages may call the API, separated by commas, e.g. `https://tools.example`; `*` = every page, "

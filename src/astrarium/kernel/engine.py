@@ -293,7 +293,7 @@ class Engine:
             await self.tail.changed()
 
     def _decide(self, unit: Unit) -> None:
-        unit.receipts = []
+        unit.receipts, unit.refused = [], None
         for key, kind, data in unit.stored:
             self.things.put(key, kind, data, self.clock.now(), self.filling.batch)
         if len(unit.commands) > 1:
@@ -317,11 +317,22 @@ class Engine:
                 self._loads.add(task)
                 task.add_done_callback(self._loaded)
             else:
-                unit.answer(error)
+                self._refuse(unit, error)
             return
         if undo is not None:
             aside, self.filling = self.filling, filling
             filling.merge(aside)
+        self.filling.units.append(unit)
+        self._work.set()
+
+    def _refuse(self, unit: Unit, error: AstrariumError) -> None:
+        """Answer with the error: at once, or when what it rests on is durable. Should that fail, the unit is decided again."""
+        moving = self.filling.streams | (self._writing.streams if self._writing is not None else set())
+        heads = {key_head(one) for one in unit.commands if one.key}.union(*map(self.memory.rests_on, unit.commands))
+        if heads.isdisjoint(moving):
+            unit.answer(error)
+            return
+        unit.refused = error
         self.filling.units.append(unit)
         self._work.set()
 
@@ -352,7 +363,7 @@ class Engine:
             unit.answer(failed)
             return
         if unit.rechecked:
-            unit.answer(error)
+            self._refuse(unit, error)
         else:
             self._admit(unit)
 
@@ -517,7 +528,7 @@ class Engine:
 
     def _committed(self, written: Filling) -> None:
         for unit in written.units:
-            unit.answer(None)
+            unit.answer(unit.refused)
         for job in written.born:
             self.jobs.start(job)
         for stream, body in written.notes:

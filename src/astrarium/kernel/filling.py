@@ -32,6 +32,7 @@ from .types import (
     SlotAsk,
     SlotFree,
     SlotGranted,
+    Then,
     Tombstone,
 )
 
@@ -43,9 +44,9 @@ NewThing = tuple[str, bytes]
 
 class Unit:
     """Commands that happen together, and who wants to know; or a `change` of the engine's own to the batch. `stored`: its `things` and
-    their hashes."""
+    their hashes; `refused`: the error it is answered with once the batch it rests on is durable."""
 
-    __slots__ = ("change", "commands", "done", "receipts", "rechecked", "stored", "things")
+    __slots__ = ("change", "commands", "done", "receipts", "rechecked", "refused", "stored", "things")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Unit:
         self.stored: Sequence[tuple[str, str, bytes]] = ()
         self.receipts: list[Receipt] = []
         self.rechecked = False
+        self.refused: Exception | None = None
 
     def answer(self, error: Exception | None) -> None:
         if self.done is not None:
@@ -157,9 +159,11 @@ class Effects:
             self._engine.filling.batch.put(COUNTERS, row)
         elif kind is Drop:
             self._engine.filling.batch.drop(effect.of, effect.key)
+        elif kind is Then:
+            self._engine.follow(hot, effect.body, facts)
         elif kind is SlotAsk:
             slot = self._slot(hot.scope, effect.name)
-            granted = [] if effect.over else slot.allow(effect.limit, self._engine.filling.batch)
+            granted = [] if effect.over or effect.since else slot.allow(effect.limit, self._engine.filling.batch)
             fence = slot.ask(hot.stream, effect, now, self._engine.filling.batch)
             if fence:
                 self._engine.follow(hot, SlotGranted(effect.name, fence), facts)

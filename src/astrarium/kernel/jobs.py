@@ -462,14 +462,21 @@ class Jobs:
         return {one.job.stream for one in carried}
 
     async def drain(self, timeout_s: float) -> bool:
-        """Accept nothing more and wait for what runs; False if something still runs after the time."""
+        """Accept nothing more, leave what waits in line to other servers, and wait for what runs; False if something still runs after
+        the time."""
         self._accepting = False
+        lined = [id_ for line in self._line.values() for id_ in line]
         for line in self._line.values():
             line.clear()
         if self._looker is not None:
             self._looker.cancel()
         if self._due_timer is not None:
             self._due_timer.cancel()
+        if lined and self._engine.store.shared:
+            try:
+                await self._engine.store.release(lined, self._engine.worker)
+            except Unavailable as error:  # then they are taken over when we have ended
+                log.warning("cannot give jobs back: %s", error)
         self._quiet.clear()
         if self._running:
             try:

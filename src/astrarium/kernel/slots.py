@@ -43,6 +43,10 @@ class Place:
     def rank(self) -> tuple[int, int, int]:
         return (-self.priority, self.at, self.number)
 
+    def __lt__(self, other: Place) -> bool:
+        """Asked of equal ranks only: a slot was read while it moved, and the commit will find out."""
+        return False
+
 
 class Slot:
     """The state of one slot in memory. `line` is a heap by rank; who left it stays there until its turn or a sweep, `waiting` says
@@ -88,7 +92,7 @@ class Slot:
         if not self.holders and not self.waiting:
             self.limit = ask.limit
         self.fence += 1
-        place = Place(holder, False, ask.priority, now, ask.until, 0, self.fence)
+        place = Place(holder, False, ask.priority, ask.since or now, ask.until, 0, self.fence)
         if ask.over or (not self.waiting and self._room()):
             self.fence += 1
             self.hold(place, self.fence)

@@ -99,13 +99,15 @@ class JobDone(msgspec.Struct, frozen=True):
 class SlotAsk(msgspec.Struct, frozen=True):
     """Take one of `limit` places (0 = no limit) of the slot, or wait in line by (priority, time). Granted at once or later, the
     asking stream receives the command `SlotGranted`. `until` (0 = none) ends the hold by itself. The limit holds from now on for all
-    in the slot; an ask that goes `over` it takes a place in any case, and changes the limit of nobody else."""
+    in the slot; an ask that goes `over` it takes a place in any case, and changes the limit of nobody else. `since`: who left the slot
+    comes back, stands in line as if it had asked then, and changes the limit of nobody either."""
 
     name: str
     limit: int = 1
     priority: int = 0
     until: int = 0
     over: bool = False
+    since: int = 0
 
 
 class SlotFree(msgspec.Struct, frozen=True):
@@ -132,6 +134,13 @@ class Drop(msgspec.Struct, frozen=True):
     key: Any
 
 
+class Then(msgspec.Struct, frozen=True):
+    """An order to the same life, decided in the same transaction when all that was decided before is folded. One that is refused, or
+    gives nothing, leaves no trace."""
+
+    body: Any
+
+
 class SlotGranted(msgspec.Struct, frozen=True, tag=True):
     """The command a stream receives when its `SlotAsk` is granted. `fence` grows with every grant of that slot."""
 
@@ -139,7 +148,7 @@ class SlotGranted(msgspec.Struct, frozen=True, tag=True):
     fence: int
 
 
-Effect = Job | JobDone | SlotAsk | SlotFree | Count | Drop
+Effect = Job | JobDone | SlotAsk | SlotFree | Count | Drop | Then
 
 
 class SlotView(msgspec.Struct, frozen=True):

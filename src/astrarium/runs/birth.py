@@ -9,6 +9,7 @@ import msgspec
 
 from ..errors import Refused
 from ..kernel.types import Facts
+from ..spec.ir.pack.policy import SAFETY_PII, violated, violation_fact, withheld
 from .message import (
     ForkRun,
     ImportRun,
@@ -25,6 +26,7 @@ from .message import (
 )
 from .ports import Ask
 from .routing.port import Close, Drop, MoveOn, Question
+from .routing.rules.memo import open_memo
 from .state import Definition, RunState, Step
 
 Events = list[Any]
@@ -52,16 +54,30 @@ def start_run(state: RunState, command: StartRun, facts: Facts) -> Events:
     definition: Definition = facts.things[command.graph]
     if definition.shape is not None:
         definition.shape.start(command.state)
+        command = looked_at(definition, command, state.run)
     resolved = command.resolved
     events: Events = [RunCreated(command if resolved is None else msgspec.structs.replace(command, resolved=None))]
     if command.queue and not command.at_once:
         return events
     memo, prepare = definition.router.fresh(definition.plan), definition.graph.prepare is not None
-    document = definition.shape.complete(command.state) if definition.shape is not None else {}
+    document: dict[str, Any] = {}
+    if definition.shape is not None:
+        document = definition.shape.complete(command.state)
+        open_memo(memo, command.alias or state.run, command.said)
     if not prepare or resolved is None:
         return [*events, *begin(definition, memo, document, prepare, facts.now)]
     moves = definition.router.begin(definition.plan, memo, document)
     return [*events, RunBegan(prepared=True), RunPrepared(resolved, tuple(moves)), *following(moves, facts.now)]
+
+
+def looked_at(definition: Definition, start: StartRun, run: str) -> StartRun:
+    """What a run is begun with, as its packs let it pass: a text that must not be told is not kept either."""
+    policy = definition.plan.policy
+    found = violated(policy, start.state)
+    if not found:
+        return start
+    said = tuple(violation_fact(one, SAFETY_PII, start.alias or run) for one in found)
+    return msgspec.structs.replace(start, state=withheld(policy, start.state), said=said)
 
 
 def check_start(state: RunState, start: StartRun, facts: Facts) -> None:
@@ -126,6 +142,8 @@ def fork_run(state: RunState, command: ForkRun, facts: Facts) -> Events:
     router = definition.router
     fresh = command.memo is None
     memo = router.fresh(definition.plan) if fresh else router.load(definition.plan, command.memo)
+    if definition.shape is not None:
+        open_memo(memo, command.start.alias or state.run, command.start.said)
     return [RunForked(command), *begin(definition, memo, command.document, command.prepare, facts.now)]
 
 

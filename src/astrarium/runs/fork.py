@@ -24,9 +24,9 @@ from .state import RunState, Step, dump_state, load_state
 
 
 class Changes(TypedDict, total=False):
-    """`params`: a start text as for a new run; everything runs again. `outputs`: node name → what its kept step shall have made; what
-    follows from it runs again. `document`: fields of a rules graph's state document to be overridden; `mutation`:
-    all that may differ in such a graph."""
+    """`params`: a start text as for a new run; everything runs again. `outputs`: node name → what its step shall have made, though it
+    failed or never ran; what follows from it runs again. `document`: fields of a rules graph's state document to be overridden;
+    `mutation`: all that may differ in such a graph."""
 
     params: str | None
     outputs: dict[str, str] | None
@@ -60,7 +60,8 @@ async def fork_run(
     run = uuid7()
     start = StartRun(
         graph or source.graph, source.name, source.surface, alias or run, str(asked.get("params", source.params)), "fork",
-        priority=source.priority, labels={**source.labels, **(labels or {})}, chosen=bool(alias),
+        queue=source.queue, queue_limit=source.queue_limit, at_once=not source.queued_at, priority=source.priority,
+        labels={**source.labels, **(labels or {})}, chosen=bool(alias),
     )  # fmt: skip
     if source.known.router.kind == "rules":
         order = await _fork_rules(engine, source, start, step, asked, f"cf:{actor}")
@@ -87,7 +88,7 @@ def _from_start(source: RunState, start: StartRun, at_step: int, asked: dict[str
     """A fork that keeps nothing: parameters are resolved anew."""
     if asked.get("outputs"):
         told = "no step is kept, so no output can be overridden"
-        raise Invalid(told, [Problem(told, "changes.outputs", hint="leave the parameters as they are to keep steps")])
+        raise Invalid(told, [Problem(told, "outputs", hint="leave the parameters as they are to keep steps")])
     return ForkRun(
         start, source.run, source.round, at_step, document=dict(asked.get("document", {})), changes=asked,
         prepare=source.known.graph.prepare is not None,
@@ -103,7 +104,7 @@ def _fork_depends(source: RunState, start: StartRun, step: str | int | None, ask
     definition = source.known
     if asked.get("document"):
         told = "this graph has no state document"
-        raise Invalid(told, [Problem(told, "changes.document", hint="override outputs or parameters instead")])
+        raise Invalid(told, [Problem(told, "document", hint="override outputs or parameters instead")])
     at = _find_node(source, step)
     if _must_start_over(source, asked):
         return _from_start(source, start, at, asked)
@@ -114,15 +115,26 @@ def _fork_depends(source: RunState, start: StartRun, step: str | int | None, ask
         again.append(at)
     router, plan = definition.router, definition.plan
     memo = router.load(plan, router.dump(source.memo))
+    given = [node for node in overridden if _may_be_given(source, node)]
+    for node in given:
+        router.mark(plan, memo, node, "succeeded")
     if step is None and not overridden:
         forgotten = router.reset(plan, memo, None)
     else:
         forgotten = router.rewind(plan, memo, again)
-    kept = _kept(source, forgotten)
+    kept = [one for one in _kept(source, forgotten) if one.no not in given]
+    kept += [Inherited(node, node, "succeeded") for node in given if node not in forgotten]
     return ForkRun(
         start, source.run, source.round, at, _override(source, kept, overridden), router.dump(memo), source.resolved,
         changes=asked,
     )  # fmt: skip
+
+
+def _may_be_given(source: RunState, node: int) -> bool:
+    """Whether a step that did not go well, or never came to its end, may be taken as one that made what the client says."""
+    step = source.steps.get(node)
+    done = step is not None and step.status == "done" and step.outcome in ("succeeded", "skipped")
+    return not done and source.known.nodes[node].output is not None
 
 
 async def _fork_rules(
@@ -217,7 +229,7 @@ def _override(source: RunState, kept: list[Inherited], overridden: dict[int, tup
     with_output = {one.no for one in kept if one.output is not None or nodes[one.node].output is not None}
     problems = [
         Problem(
-            f"the output of step {name!r} cannot be overridden: the fork does not keep one", f"changes.outputs.{name}",
+            f"the output of step {name!r} cannot be overridden: the fork does not keep one", f"outputs.{name}",
             hint="override outputs of steps before the one forked at",
         )
         for no, (name, _) in overridden.items()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..kernel.record.artifact import ARTIFACTS
-from ..kernel.types import Row, table
+from ..kernel.types import Row, Scope, table
 from ..spec.graph import Output
 from .state import RunState, Step, as_json
 
@@ -27,11 +27,90 @@ STEPS = table(
 TABLES = (RUNS, STEPS, ARTIFACTS)
 
 
+class RunRow(NamedTuple):
+    """A row of `runs`, columns in its order. Times are microseconds UTC, 0 = not yet."""
+
+    id: str
+    workspace: str
+    environment: str
+    surface: str
+    name: str
+    alias: str
+    graph: str
+    status: str
+    outcome: str
+    reason: str
+    waiting: str
+    round: int
+    parent_run: str
+    parent_round: int
+    parent_step: int
+    parent_index: int
+    root: str
+    depth: int
+    params: str
+    resolved: str
+    outputs: str
+    queue: str
+    trigger: str
+    rerun_of: str
+    forked_from: str
+    labels: str
+    created_at: int
+    queued_at: int
+    began_at: int
+    ended_at: int
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.workspace, self.environment)
+
+
+class StepRow(NamedTuple):
+    """A row of `steps`, columns in its order."""
+
+    run: str
+    round: int
+    no: int
+    workspace: str
+    node: str
+    kind: str
+    status: str
+    outcome: str
+    tolerated: int
+    partial: int
+    inherited: int
+    tries: int
+    retries: int
+    passes: int
+    worker: str
+    exit_code: int | None
+    error: str
+    output: str | None
+    ask: str
+    answers: str
+    started_at: int
+    ended_at: int
+    place: int
+    branch: str
+    code: str
+
+
+RUN_COLUMNS = ", ".join(RunRow._fields)
+STEP_COLUMNS = ", ".join(StepRow._fields)
+LARGE = frozenset(("params", "resolved", "outputs"))
+LEAN_COLUMNS = ", ".join(f"'' AS {name}" if name in LARGE else name for name in RunRow._fields)
+"""For readers of many runs who want none of what they were given and made: it is left empty."""
+
+
 def shown_status(state: RunState) -> tuple[str, str]:
-    """The run's status as readers see it, and what it waits for: a run whose open steps all wait is `waiting`."""
-    if state.status == "running" and state.asking and not state.ready and state.active == 0:
+    """The run's status as readers see it, and what it waits for: a run whose open steps all wait is `waiting`, one that comes back to
+    its queue `queued` again."""
+    if state.asks:
         return "waiting", "person"
-    return state.status, "slot" if state.status == "queued" and state.queue else ""
+    if state.in_line:
+        return "queued", "slot" if state.queue else ""
+    return "paused" if state.status == "parked" else state.status, ""
 
 
 def ended_outputs(state: RunState) -> Iterator[tuple[Output, str]]:

@@ -10,20 +10,36 @@ from typing import Any, get_args
 
 from ..errors import Bug
 from ..kernel.machine import Machine, Move
-from ..kernel.types import NOTHING_NEEDED, Count, Effect, Facts, Job, JobDone, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted
+from ..kernel.types import (
+    NOTHING_NEEDED,
+    Count,
+    Effect,
+    Facts,
+    Job,
+    JobDone,
+    Needs,
+    Row,
+    Scope,
+    SlotAsk,
+    SlotFree,
+    SlotGranted,
+    Then,
+)
 from ..spec import notice
 from ..spec.graph import NoticeOn
 from . import message as m
 from .birth import active_slot, alias_slot, id_slot, queue_slot
 from .decide.table import DECISIONS
+from .fold.life import note_line
 from .fold.table import FOLDS
 from .message import EndTry, StartTry
-from .row import RUNS, STEPS, TABLES, run_row, shown_status, step_row
+from .row import RUNS, STEPS, TABLES, run_row, step_row
 from .state import RunState, StepStatus, dump_graph, dump_state, load_state
 
 RUN = "run"
 STEP = "step"
 ALIVE = ("running", "pausing", "paused", "stopping")
+BEFORE = ("queued", "parked")
 OPEN_STEP = ("step ready", "step offered", "step running", "step delayed", "step asking", "step parent")
 ENDS = (m.EndTry, m.LoseTry, m.AnswerAsk, m.TimeOutAsk, m.EndChild, m.StopRun, m.TimeOutRun, m.ExpireFan)
 BEGINS = (m.StartRun, m.ForkRun, SlotGranted)
@@ -35,13 +51,18 @@ TABLE = (
     Move(RUN, ("new",), (m.ImportRun,), m.RunImported, ("ended",)),
     Move(RUN, ("queued",), BEGINS, m.RunBegan, ("running",)),
     Move(RUN, ("running", "pausing", "paused", "stopping"), (m.Resolved, m.StartRun), m.RunPrepared, ALIVE),
-    Move(RUN, (*ALIVE, "queued"), CLOSES, m.RunEnded, ("ended",)),
+    Move(RUN, (*ALIVE, *BEFORE), CLOSES, m.RunEnded, ("ended",)),
     Move(RUN, ("running",), (m.PauseRun,), m.RunPausing, ("pausing",)),
+    Move(RUN, ("queued",), (m.PauseRun,), m.RunPausing, ("parked",)),
     Move(RUN, ("pausing",), (m.PauseRun, m.Resolved, *ENDS), m.RunPaused, ("paused",)),
+    Move(RUN, ("parked",), (m.PauseRun,), m.RunPaused, ("parked",)),
     Move(RUN, ("pausing", "paused"), (m.ResumeRun,), m.RunResumed, ("running",)),
-    Move(RUN, (*ALIVE, "queued"), (m.StopRun, m.TimeOutRun), m.RunStopping, ("stopping",)),
+    Move(RUN, ("parked",), (m.ResumeRun,), m.RunResumed, ("queued",)),
+    *(Move(RUN, (status,), (m.LeavePlace,), m.RunStoodAside, (status,)) for status in ("running", "paused")),
+    Move(RUN, ("running",), (SlotGranted,), m.RunWentOn, ("running",)),
+    Move(RUN, (*ALIVE, *BEFORE), (m.StopRun, m.TimeOutRun), m.RunStopping, ("stopping",)),
     Move(RUN, ("ended", "paused"), (m.ReopenRun,), m.RunReopened, ("running", "queued")),
-    Move(RUN, ("running",), (m.ExpireFan,), m.FanExpired, ("running",)),
+    *(Move(RUN, (status,), (m.ExpireFan,), m.FanExpired, (status,)) for status in ("running", "pausing", "paused")),
     Move(STEP, ("step offered", "step delayed"), (m.StartTry,), m.StepStarted, ("step running",)),
     Move(STEP, ("step running",), (m.EndTry, m.LoseTry), m.StepDelayed, ("step delayed",)),
     Move(STEP, ("step parent",), (m.EndChild,), m.StepDelayed, ("step delayed",)),
@@ -52,10 +73,11 @@ TABLE = (
     Move(STEP, ("step running",), (m.EndTry,), m.ChildrenSpawned, ("step parent",)),
     Move(STEP, ("step parent",), (m.EndChild,), m.ChildEnded, ("step parent",)),
     Move(STEP, OPEN_STEP, ENDS, m.StepEnded, ("step done",)),
-    *(Move(RUN, (status,), (m.RenameRun,), m.RunRenamed, (status,)) for status in (*ALIVE, "queued", "ended")),
+    *(Move(RUN, (status,), (m.RenameRun,), m.RunRenamed, (status,)) for status in (*ALIVE, *BEFORE, "ended")),
     Move(STEP, ("step none", "step idle", "step done"), (m.MarkStep,), m.StepMarked, ("step done", "step idle")),
 )
 STEP_STATUS = {status: f"step {status}" for status in get_args(StepStatus)}
+GOES_ON = (m.RunResumed, m.RunWentOn)
 STEP_EVENTS = frozenset(move.gives for move in TABLE if move.subject == STEP)
 
 
@@ -102,7 +124,10 @@ class RunMachine(Machine[RunState]):
         if kind is m.ImportRun:
             return Needs(things=(command.start.graph,))
         if kind is m.RenameRun:
-            return Needs(at_hand=tuple(slot for name in (state.name, command.name) for slot in named_slots(state, name)))
+            named = tuple(slot for name in (state.name, command.name) for slot in named_slots(state, name))
+            return Needs(at_hand=(*self._ending(state).at_hand, *named))
+        if kind is SlotGranted:
+            return Needs(slots=(command.name,), at_hand=self._ending(state).at_hand)
         if kind is m.ReopenRun and command.queue:
             return Needs(at_hand=(*self._ending(state).at_hand, queue_slot(command.queue)))
         return self._ending(state)
@@ -125,9 +150,7 @@ class RunMachine(Machine[RunState]):
         if state.status == "new" and type(command) in self.creates:
             start = command if type(command) is m.StartRun else command.start
             state.known = facts.things[start.graph]
-        state.fresh = []
-        state.let_go = []
-        state.fans = []
+        state.fresh, state.let_go, state.fans, state.passed = [], [], [], []
         return decision(state, command, facts)
 
     def status(self, state: RunState, event: Any) -> str:
@@ -138,12 +161,19 @@ class RunMachine(Machine[RunState]):
 
     def evolve(self, state: RunState, event: Any, at: int) -> None:
         FOLDS[type(event)](state, event, at)
+        if state.aside:
+            note_line(state, at)
 
     def react(self, state: RunState, event: Any, at: int) -> Iterable[Effect]:
         follow = REACTIONS.get(type(event))
         effects: Sequence[Effect] = follow(state, event, at) if follow is not None else ()
         if state.fans:
             effects = [*effects, *fan_timers(state)]
+        if state.passed:
+            effects = [*(JobDone(timer_id(state, due)) for due in state.passed), *effects]
+            state.passed = []
+        if state.queue and (state.aside or state.rests):
+            effects = [*effects, *place_in_queue(state)]
         if not state.fresh:
             return effects
         jobs: list[Job] = []
@@ -153,7 +183,7 @@ class RunMachine(Machine[RunState]):
             due = step.due if step.status == "delayed" else at + delay_us if delay_us else 0
             jobs.append(Job(f"{state.run}/{no}", "run_step", f"run:{state.run}", {"no": no}, due, state.priority))
         state.fresh = []
-        if type(event) is m.RunResumed:  # what was asked for before the pause may still have its row
+        if type(event) in GOES_ON:  # what was asked for before the pause may still have its row
             return [*(JobDone(job.id) for job in jobs), *jobs, *effects]
         return [*jobs, *effects]
 
@@ -189,15 +219,14 @@ class RunMachine(Machine[RunState]):
         return state.status == "ended"
 
     def rests(self, state: RunState) -> bool:
-        """Paused, or waiting for a person."""
-        return state.status == "paused" or shown_status(state)[0] == "waiting"
+        return state.rests
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
 
 
-def own_slots(state: RunState, start: m.StartRun) -> list[Effect]:
-    effects: list[Effect] = []
+def after_born(state: RunState, event: m.RunCreated | m.RunForked, at: int) -> list[Effect]:
+    start, effects = event.start if isinstance(event, m.RunCreated) else event.fork.start, list[Effect]()
     if start.chosen:
         effects.append(SlotAsk(alias_slot(start), 1))
     if start.surface:
@@ -207,18 +236,15 @@ def own_slots(state: RunState, start: m.StartRun) -> list[Effect]:
     return effects
 
 
-def after_created(state: RunState, event: m.RunCreated, at: int) -> list[Effect]:
-    return own_slots(state, event.start)
-
-
-def after_forked(state: RunState, event: m.RunForked, at: int) -> list[Effect]:
-    return own_slots(state, event.fork.start)
+def timer_id(state: RunState, due: int) -> str:
+    """Each date has a job of its own: the report of one that has come must not end the next."""
+    return f"{state.run}/due/{due}"
 
 
 def run_timer(state: RunState) -> list[Effect]:
     if not state.due:
         return []
-    return [Job(f"{state.run}/due", "run_due", f"run:{state.run}", {"round": state.round}, state.due)]
+    return [Job(timer_id(state, state.due), "run_due", f"run:{state.run}", {"round": state.round}, state.due)]
 
 
 def fan_timers(state: RunState) -> list[Effect]:
@@ -264,7 +290,19 @@ def after_renamed(state: RunState, event: m.RunRenamed, at: int) -> list[Effect]
     return [*(SlotFree(name) for name in named_slots(state, event.before)), *(SlotAsk(name, limit) for name, limit in asked)]
 
 
-def after_resumed(state: RunState, event: m.RunResumed, at: int) -> list[Effect]:
+def place_in_queue(state: RunState) -> list[Effect]:
+    """A run that rests leaves its place, or the line, to others; one that goes on asks again, with the time it came first. Who did not
+    wait then does not now."""
+    slot = queue_slot(state.queue)
+    if state.rests:
+        return [SlotFree(slot), *(run_timer(state) if state.asks else ())] if state.aside else [Then(m.LeavePlace())]
+    since = state.queued_at or state.began_at
+    return [SlotAsk(slot, state.queue_limit, state.priority, over=not state.queued_at, since=since)] if state.in_line else []
+
+
+def after_going_on(state: RunState, event: m.RunResumed | m.RunWentOn, at: int) -> list[Effect]:
+    if state.in_line:
+        return []
     return [*run_timer(state), *prepare_job(state), *start_children(state, event, at)]
 
 
@@ -321,7 +359,7 @@ def after_dropped(state: RunState, event: m.StepDropped, at: int) -> list[Effect
 
 
 def after_stopping(state: RunState, event: m.RunStopping, at: int) -> list[Effect]:
-    effects: list[Effect] = [JobDone(f"{state.run}/due")]
+    effects: list[Effect] = [JobDone(timer_id(state, state.due))]
     if any(step.status == "parent" for step in state.steps.values()):
         body = {"outcome": event.outcome, "reason": event.reason, "mode": event.mode, "grace_s": event.grace_s}
         effects.append(Job(f"{state.run}/stop", "stop_children", f"run:{state.run}", body))
@@ -329,9 +367,7 @@ def after_stopping(state: RunState, event: m.RunStopping, at: int) -> list[Effec
 
 
 def after_ended(state: RunState, event: m.RunEnded, at: int) -> list[Effect]:
-    effects: list[Effect] = []
-    if state.due:
-        effects.append(JobDone(f"{state.run}/due"))
+    effects: list[Effect] = [JobDone(timer_id(state, state.due))] if state.due else []
     if state.surface:
         effects.append(SlotFree(active_slot(state.surface, state.name)))
         counted = "runs" if state.parent is None else "child_runs"
@@ -346,11 +382,12 @@ def after_ended(state: RunState, event: m.RunEnded, at: int) -> list[Effect]:
 
 
 REACTIONS: dict[type, Any] = {
-    m.RunCreated: after_created,
-    m.RunForked: after_forked,
+    m.RunCreated: after_born,
+    m.RunForked: after_born,
     m.RunBegan: after_began,
     m.RunReopened: after_reopened,
-    m.RunResumed: after_resumed,
+    m.RunResumed: after_going_on,
+    m.RunWentOn: after_going_on,
     m.StepAsked: after_asked,
     m.ChildrenSpawned: start_children,
     m.ChildEnded: start_children,

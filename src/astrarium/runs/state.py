@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -9,13 +10,14 @@ import msgspec
 from ..kernel.types import Needs, Row, Scope
 from ..spec.graph import Graph, Node, decode_graph
 from .message import Origin, Parent, Resolved
-from .ports import Ask, Child, StepOutcome
+from .ports import Ask, Child, StepOutcome, Used
 from .routing.depends import DependsRouter
 from .routing.port import Router, RunOutcome
 from .routing.rules import RulesRouter
 from .routing.rules.state import Shape
 
-RunStatus = Literal["new", "queued", "running", "pausing", "paused", "stopping", "ended"]
+RunStatus = Literal["new", "queued", "running", "pausing", "paused", "parked", "stopping", "ended"]
+"""parked: paused before it began"""
 StepStatus = Literal["idle", "ready", "offered", "running", "delayed", "asking", "parent", "done"]
 """idle: not visited · ready: visited, waits for room · offered: a job · running: a try · delayed: a job with a date ·
 asking: for people · parent: of child runs · done: ended"""
@@ -66,6 +68,7 @@ class ChildState(msgspec.Struct, omit_defaults=True):
     outputs: dict[str, str] = {}
     error: str = ""
     state: dict[str, Any] = {}
+    used: Used | None = None
 
 
 class Children(msgspec.Struct, omit_defaults=True):
@@ -117,6 +120,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     branch: str = ""
     code: str = ""
     patch: dict[str, Any] | None = None
+    used: Used | None = None
 
     @property
     def place(self) -> int:
@@ -125,7 +129,9 @@ class Step(msgspec.Struct, omit_defaults=True):
 
 class Kept(msgspec.Struct, omit_defaults=True):
     """What a dump holds of a state besides scope and stream; the memo is the router's dump. `ready`: visited steps that wait for
-    room; `made`: steps that left an output, in the order they ended; `overrides`, `answers`: as in `ForkRun`."""
+    room; `made`: steps that left an output, in the order they ended; `overrides`, `answers`: as in `ForkRun`; `aside`: its place in the
+    queue is for others; `paused_at`: since when time is not its own, because it is paused or waits for its place; `anchor_due`: the step
+    whose end carries an anchor again."""
 
     graph: str = ""
     status: RunStatus = "new"
@@ -169,6 +175,8 @@ class Kept(msgspec.Struct, omit_defaults=True):
     overrides: dict[str, dict[str, Any]] = {}
     answers: dict[int, dict[str, Any]] = {}
     answered_by: str = ""
+    aside: bool = False
+    anchor_due: int = 0
 
 
 class RunState(Kept):
@@ -180,6 +188,7 @@ class RunState(Kept):
     fresh: list[int] = []
     let_go: list[tuple[int, int]] = []
     fans: list[tuple[int, int]] = []
+    passed: list[int] = []
     touched: set[int] = set()
     told: list[Row] = []
     run_touched: bool = False
@@ -189,14 +198,49 @@ class RunState(Kept):
     def node(self, no: int) -> Node:
         return self.known.nodes[self.steps[no].node]
 
+    @property
+    def goes(self) -> bool:
+        """Whether steps of it may begin."""
+        return (self.status == "running" and not self.aside) or self.status == "stopping"
+
+    @property
+    def asks(self) -> bool:
+        """Whether all that it waits for is people."""
+        return self.status == "running" and self.asking > 0 and not self.ready and self.active == 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether only an order from outside, or a date, will move it."""
+        return self.status in ("paused", "parked") or self.asks
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it waits for its place: its first, or one to go on with."""
+        return self.status == "queued" or (self.status == "running" and self.aside and not self.asks)
+
 
 KEPT_FIELDS = tuple(Kept.__struct_fields__)
+ANCHOR_EVERY = 64
+"""Steps of a graph of rules from one end that carries an anchor to the next."""
+ANCHOR_STEP_BYTES = 1024
+"""What an anchor may add to each step between: a larger one comes after more steps."""
 _DECODER = msgspec.json.Decoder(Kept)
 
 
 def dump_state(state: RunState) -> bytes:
     """The state as JSON: [kept, memo]; keys of `steps` become text and come back as numbers."""
+    return _dump(state, state.steps)
+
+
+def dump_anchor(state: RunState, open_steps: Iterable[int]) -> bytes:
+    """As `dump_state`, with only these of its steps: enough for who folds on, and small however long the run is."""
+    return _dump(state, {no: state.steps[no] for no in open_steps})
+
+
+def _dump(state: RunState, steps: dict[int, Step]) -> bytes:
     kept = Kept(**{name: getattr(state, name) for name in KEPT_FIELDS})
+    if steps is not state.steps:
+        kept.steps, kept.made = steps, []
     memo = state.known.router.dump(state.memo) if state.memo is not None else None
     return msgspec.json.encode([kept, memo])
 

@@ -28,13 +28,13 @@ from ..web.stream.socket import Manner, serve_socket
 from .gate import Allowed, Place, decided, gate_of, pass_gate
 from .repeat.work import HEADER, Repeats
 from .route import index_of
+from .schema import schemas_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
-REPEATED = "Carried out once for each key, of up to 128 characters; a repeated request is given the same answer for 24 hours."
 _ETAG = re.compile(r'"([1-9]\d{0,17})"')
 _PATH_PARAM = re.compile(r"\{(\w+)(?::\w+)?\}")
 SCHEMES = {
@@ -47,12 +47,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A query parameter; `kind` is its JSON type."""
+    """A parameter of the query, or a header; `kind` is its JSON type, `more` are other words of its schema."""
 
     name: str
     meaning: str
     kind: str = "string"
     choices: tuple[str, ...] = ()
+    more: Mapping[str, Any] = {}
+    required: bool = False
+
+
+KEY = Query(
+    "Idempotency-Key", "Carried out once for each key, of up to 128 characters; a repeated request is given the same answer for 24 hours."
+)
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -63,7 +70,8 @@ class Operation(msgspec.Struct, frozen=True):
     `place` says who the caller is where the path leads, for capabilities that depend on it; `denial` is what is told to one who lacks
     the capability, where clients know words for it. `idempotent`: a request with an `Idempotency-Key` is carried out once, and its
     answer kept for a day; not for answers with a secret. `takes` is the type of a body that is bytes and no JSON. `refusal` is the type
-    of its refusals where it is not that of its surface."""
+    of its refusals where it is not that of its surface. `headers` are those a request may have, `others` the statuses the same answer may
+    also come with, `tells` is the type of each event's data where the answer is a stream of them."""
 
     method: str
     path: str
@@ -85,6 +93,9 @@ class Operation(msgspec.Struct, frozen=True):
     idempotent: bool = False
     takes: str = ""
     refusal: Any = None
+    headers: tuple[Query, ...] = ()
+    others: tuple[int, ...] = ()
+    tells: Any = None
 
 
 def mount(app: FastAPI, prefix: str, operations: Iterable[Operation]) -> None:
@@ -246,10 +257,9 @@ async def read_body(request: Request, kind: type[T], *, required: bool = True) -
 def describe(document: dict[str, Any], prefix: str, tag: str, operations: Sequence[Operation], error: Any) -> None:
     """Add operations and the schemas they use to an OpenAPI 3.1 document. `error` is the type of every refusal. Two schemas of one
     name are a defect: ValueError."""
-    named = [kind for one in operations for kind in (one.body, one.answer, one.refusal)]
-    types = [kind for kind in named if kind is not None]
-    references, schemas = msgspec.json.schema_components([error, *types], ref_template="#/components/schemas/{name}")
-    known = dict(zip(map(id, [error, *types]), references, strict=True))
+    asked = [one.body for one in operations if one.body is not None]
+    answered = [kind for one in operations for kind in (one.answer, one.refusal, one.tells) if kind is not None]
+    known, schemas = schemas_of(asked, [error, *answered])
     components = document.setdefault("components", {})
     there = components.setdefault("schemas", {})
     twice = [name for name, schema in schemas.items() if there.get(name, schema) != schema]
@@ -269,20 +279,23 @@ def _describe(operation: Operation, tag: str, known: Mapping[int, Any], error: A
         for name in _PATH_PARAM.sub(r"{\1}", operation.path).split("{")[1:]
         for name in [name.partition("}")[0]]
     ]
-    for query in operation.query:
-        schema: dict[str, Any] = {"type": query.kind}
-        if query.choices:
-            schema["enum"] = list(query.choices)
-        parameters.append({"name": query.name, "in": "query", "description": query.meaning, "schema": schema})
-    if operation.idempotent:
-        parameters.append({"name": "Idempotency-Key", "in": "header", "description": REPEATED, "schema": {"type": "string"}})
+    headers = (*operation.headers, KEY) if operation.idempotent else operation.headers
+    for where, wanted in (("query", operation.query), ("header", headers)):
+        for one in wanted:
+            choices = {"enum": list(one.choices)} if one.choices else {}
+            schema = {"type": one.kind, **choices, **one.more}
+            needed = {"required": True} if one.required else {}
+            parameters.append({"name": one.name, "in": where, "description": one.meaning, **needed, "schema": schema})
     content: dict[str, Any] = {"description": "Done"}
     if operation.answer is not None:
         content["content"] = {JSON: {"schema": known[id(operation.answer)]}}
     elif operation.media:
-        content["content"] = {operation.media: {"schema": {"type": "string"}}}
+        binary = {} if operation.media.startswith("text/") else {"format": "binary"}
+        content["content"] = {operation.media: {"schema": {"type": "string", **binary}}}
+    if operation.tells is not None:
+        content["description"] = f"Events; the data of each is a `{operation.tells.__name__}`"
     refusal = {"description": "Refused", "content": {JSON: {"schema": error}}}
-    responses: dict[str, Any] = {str(operation.status): content}
+    responses: dict[str, Any] = {str(status): content for status in (operation.status, *operation.others)}
     responses |= {str(status): refusal for status in operation.failures}
     responses["default"] = refusal
     told: dict[str, Any] = {

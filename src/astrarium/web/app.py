@@ -34,7 +34,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 HOST_HINT = "set public_url to the address clients use"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-EXPOSED = ("X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After", "ETag", "Idempotent-Replay")
+EXPOSED = (
+    "X-Request-ID", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After", "ETag", "Idempotent-Replay",
+    "X-Ignored-Fields",
+)  # fmt: skip
 """What pages of other origins may use and read."""
 ARRIVED = "astrarium.arrived"
 """In the scope of a request that has arrived as a whole, where the connection tells."""

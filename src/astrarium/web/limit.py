@@ -81,21 +81,19 @@ class Limits:
 
     def take(self, connection: HTTPConnection, principal: str) -> None:
         """Count one request of a caller. Raises `TooOften`."""
-        account = self._account(self._callers, principal, self.tier)
-        short = self._spend(account, self.tier)
-        if self.refuse or connection.scope["path"].startswith(self._shown):
-            left, reset = self.tier.requests - account.used, (account.window + 1) * self.tier.window_s
-            connection.state.rate = (self.tier.requests, max(0, left), reset)
-        if short:
-            raise self._too_often(account, self.tier, short)
+        self._take(connection, self._account(self._callers, principal, self.tier), self.tier)
 
     def take_stranger(self, connection: HTTPConnection) -> None:
         """Count a credential that is not valid. Raises `TooOften`, where the server refuses."""
-        if self.refuse:
-            account = self._account(self._strangers, address_of(connection), STRANGERS)
-            short = self._spend(account, STRANGERS)
-            if short:
-                raise self._too_often(account, STRANGERS, short)
+        self._take(connection, self._account(self._strangers, address_of(connection), STRANGERS), STRANGERS)
+
+    def _take(self, connection: HTTPConnection, account: Account, tier: Tier) -> None:
+        short = self._spend(account, tier)
+        if self.refuse or connection.scope["path"].startswith(self._shown):
+            left, reset = tier.requests - account.used, (account.window + 1) * tier.window_s
+            connection.state.rate = (tier.requests, max(0, left), reset)
+        if short:
+            raise self._too_often(account, tier, short)
 
     def _account(self, accounts: dict[str, Account], key: str, tier: Tier) -> Account:
         now = self._now()

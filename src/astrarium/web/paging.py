@@ -1,14 +1,18 @@
-"""Pages of lists: reading `page` and the page size from a query, and what a list says about its pages."""
+"""Pages of lists: reading `page` and the page size from a query, what a list says about its pages, and cursors, by which a list goes on
+after the last row that was told."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from ..errors import Invalid, Problem
 
 LAST_PAGE = 1_000_000_000
+_CURSOR = "must be the cursor that an earlier page of the same list gave"
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -71,3 +75,24 @@ def pages(page: Page, total: int) -> Pages:
     last = max(1, -(-total // page.size))
     previous = min(page.number - 1, last) if page.number > 1 else None
     return Pages(total, page.number, last, previous, page.number + 1 if page.number < last else None)
+
+
+def write_cursor(of: str, *values: int | str) -> str:
+    """Where a list goes on: what its last row is sorted by, unreadable on purpose. `of` names the list and its order."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((of, *values))).decode().rstrip("=")
+
+
+def read_cursor(text: str, of: str, *kinds: type[int] | type[str]) -> tuple[Any, ...]:
+    """The values in a cursor of this list, one of each kind. Raises `Invalid` for what no page of it gave."""
+    try:
+        found = msgspec.json.decode(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True), type=list[int | str])
+    except (ValueError, msgspec.MsgspecError):
+        found = []
+    if [type(value) for value in found] != [str, *kinds] or found[0] != of or not all(map(_is_kept, found)):
+        raise Invalid(f"cursor {_CURSOR}", [Problem(_CURSOR, path="query.cursor")])
+    return tuple(found[1:])
+
+
+def _is_kept(value: int | str) -> bool:
+    """Whether a store has such values at all."""
+    return "\0" not in value if isinstance(value, str) else -(2**63) <= value < 2**63

@@ -1,7 +1,7 @@
 """Plays lives of runs and writes their logs down: `python -m tests.golden.histories.record`.
 
 A history that was once written stays as it is: an existing file is never overwritten, because old logs must fold for ever. New events
-or fields get new histories.
+or fields get new histories. `kept` is from when a run that rests kept its place in the queue.
 
 A file has the graph and the rows at the end in its first line, then one event a line.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from astrarium.kernel.types import SlotGranted
 from astrarium.runs import message as m
 from astrarium.runs.ports import Ask, Child
 from astrarium.runs.routing.depends import DependsRouter
@@ -56,6 +57,11 @@ class Story:
 
     def try_(self, no: int, try_no: int = 1, **ends: Any) -> Story:
         return self.tell(m.StartTry(no, "w1"), m.EndTry(no, try_no, **ends))
+
+    def grant(self) -> Story:
+        """Its turn in the line of its queue has come."""
+        self.life.slots["queue/q"] = True
+        return self.tell(SlotGranted("queue/q", 1))
 
     def write(self, path: Path) -> None:
         graph = msgspec.json.decode(encode_graph(self.graph))
@@ -184,9 +190,20 @@ def expired() -> Story:
     fan = f.Parallel(("b", "c"), "", "quorum", 2, 30.0)
     story = Story(flow("a", "b", "c", blocks=(fan,))).start().try_(0, patch={"n": 1})
     definition: Definition = story.life.state.known
-    back = m.Back(0, definition.router.dump(story.life.state.memo), dict(story.life.state.document))
+    back = m.Back(0, definition.router.dump(story.life.state.memo), dict(story.life.state.document), (1, 2))
     story.try_(1, patch={"n": 2}).tell(m.ExpireFan(1, 1), m.ReopenRun(back=back))
     return story.try_(1, patch={"n": 4}).try_(2, patch={"tags": ["c"]})
+
+
+def aside() -> Story:
+    """Parked before it began; gave its place away while it asked and while it was paused; came back from the line."""
+    nodes = (Node("gate", "wait"), Node("ship", "noop"), Node("after", "noop"))
+    story = Story(Graph("aside", nodes=nodes, edges=(Edge(0, 1), Edge(1, 2)), timeout_s=60.0))
+    story.life.full = True
+    story.start(queue="q", queue_limit=1).tell(m.PauseRun(), m.ResumeRun()).grant()
+    story.tell(m.StartTry(0, "w1"), m.EndTry(0, 1, ask=Ask("ok?")), m.AnswerAsk(0, "anna")).grant()
+    story.try_(1).tell(m.PauseRun(), m.ResumeRun(), m.PauseRun(), m.ResumeRun()).grant()
+    return story.try_(2)
 
 
 STORIES: dict[str, Callable[[], Story]] = {
@@ -199,6 +216,7 @@ STORIES: dict[str, Callable[[], Story]] = {
     "imported": imported,
     "branched": branched,
     "expired": expired,
+    "aside": aside,
 }
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from astrarium.runs.fork import Changes, fork_run
 from astrarium.runs.message import PauseRun, StopRun
 from astrarium.runs.past.diff import diff_runs, json_patch, life_of
 from astrarium.runs.past.mutate import Mutation
-from astrarium.runs.past.read import checkpoints, state_at
+from astrarium.runs.past.read import checkpoints
 from astrarium.runs.past.replay import replay_run
 from astrarium.runs.past.resume import resume_run
+from astrarium.runs.past.seek import state_at
 from astrarium.runs.state import Definition
-from astrarium.spec.graph import Graph
+from astrarium.spec.graph import Graph, Node
 from astrarium.spec.ir import flow as f
 from tests.runs.flow import nodes as gates
 from tests.specs.dags.desk import ANNA, SCOPE, Desk, open_desk
@@ -228,13 +229,13 @@ async def test_changes_that_cannot_take_effect_are_refused(desk: Desk) -> None:
 # -- diff and replay -----------------------------------------------------------------------------------------------------
 
 
-async def test_two_runs_are_told_apart_from_the_fork_on(desk: Desk) -> None:
+async def test_two_runs_are_told_apart_from_the_fork_on(desk: Desk, tmp_path: Path) -> None:
     run = await desk.start_graph(looping())
     await respond(desk, run, {"decision": "yes"})
     await desk.ended(run)
     other = await fork(desk, run, 1, document={"n": 7}, answers={2: {"decision": "no"}})
     await desk.ended(other)
-    lives = [await life_of(desk.engine, one, SCOPE) for one in (run, other)]
+    lives = [await life_of(desk.engine, one, SCOPE, tmp_path) for one in (run, other)]
     found = diff_runs(*lives)
     assert [(step.step, step.diverged_at) for step in found.steps] == [
         (1, "state"),
@@ -246,6 +247,27 @@ async def test_two_runs_are_told_apart_from_the_fork_on(desk: Desk) -> None:
     assert found.final_state_diff == [{"op": "replace", "path": "/n", "value": 107}] and found.final_status_diff is None
     assert (found.routes.orig, found.routes.cf) == (["a", "a", "a", "ask", "b"], ["a", "a", "ask", "c"])
     assert diff_runs(lives[0], lives[0]).steps == []
+
+
+async def test_calls_of_tools_that_came_back_with_something_else_are_a_difference(tmp_path: Path) -> None:
+    read = Node("read", "tool", params={"tool": "std.file_read@1", "static": {"path": "prices.csv"}})
+    async with open_desk(tmp_path, graph_grants="tools:std:*", graph_files=str(tmp_path)) as desk:
+        lives = []
+        for text in ("1", "2"):
+            (tmp_path / "prices.csv").write_text(text)
+            run = await desk.start_graph(graph(node("a", "Bump"), read, node("b", "Bump")))
+            await desk.ended(run)
+            lives.append(await life_of(desk.engine, run, SCOPE, tmp_path / "data" / "logs"))
+        fork = await fork_run(desk.engine, run, SCOPE, step=1, actor=ANNA)
+        await desk.ended(fork)
+        kept = await life_of(desk.engine, fork, SCOPE, tmp_path / "data" / "logs")
+    (found,) = diff_runs(*lives).steps
+    assert (found.step, found.diverged_at, found.state_diff, found.output_diff) == (1, "side_effect", [], None)
+    assert found.side_effect_diff is not None
+    (before,), (after,) = found.side_effect_diff.orig, found.side_effect_diff.cf
+    assert (before.tool, before.args, before.ok) == ("std.file_read", {"path": "prices.csv"}, True)
+    assert (before.result["content"], after.result["content"]) == ("1", "2")
+    assert diff_runs(lives[1], kept).steps == [], "a step that was taken over did what it did in the run it ended in"
 
 
 def test_a_json_patch_makes_one_into_the_other() -> None:

@@ -27,9 +27,15 @@ SSH = "type: ssh\nconfig: {user: u, host: h%s}\n%s"
     ("text", "params"),
     [
         (SSH % ("", "command: [a, b]"), {"commands": ["a", "b"]}),
-        (SSH % (", port: 22022, key: k, password: p", "command: a"), {"port": "22022", "key": "k", "password": "p", "commands": ["a"]}),
+        (
+            SSH % (", port: 22022, key: k, password: p", "command: a"),
+            {"port": "22022", "key": "k", "password": "p", "commands": ["a"]},
+        ),
         (SSH % (", strictHostKey: false", "command: a"), {"strict_host_key": False, "commands": ["a"]}),
-        (SSH % (", knownHostFile: f, shell: bash -x", "command: a"), {"known_hosts": "f", "shell": ["bash", "-x"], "commands": ["a"]}),
+        (
+            SSH % (", knownHostFile: f, shell: bash -x", "command: a"),
+            {"known_hosts": "f", "shell": ["bash", "-x"], "commands": ["a"]},
+        ),
         (SSH % (", shell: [bash]", "shell: zsh\ncommand: a"), {"shell": ["zsh"], "commands": ["a"]}),
         (SSH % ("", "command: python3\nscript: x"), {"command": "python3", "script": "x"}),
         ("executor: {type: ssh, config: {user: u, ip: h}}\ncommand: a", {"commands": ["a"]}),
@@ -40,7 +46,9 @@ def test_ssh(text: str, params: dict[str, Any]) -> None:
 
 
 def test_a_step_comes_before_the_ssh_of_its_dag() -> None:
-    found = dag("ssh: {user: u, host: h, port: '2', strictHostKey: false}\nsteps: [{type: ssh, config: {host: i}, command: a}, b]")
+    found = dag(
+        "ssh: {user: u, host: h, port: '2', strictHostKey: false}\nsteps: [{type: ssh, config: {host: i}, command: a}, b]"
+    )
     shared = {"user": "u", "port": "2", "strict_host_key": False}
     assert [node.params for node in found.graph.nodes] == [
         {**shared, "host": "i", "commands": ["a"]}, {**shared, "host": "h", "commands": ["b"]},
@@ -69,7 +77,10 @@ def test_archive() -> None:
         "preserve_paths": False, "strip_components": "2", "include": ["*.a"], "exclude": ["b", "c"], "dry_run": True,
         "verbose": True, "follow_symlinks": True, "verify_integrity": True, "continue_on_error": True, "password": "p",
     }  # fmt: skip
-    assert params_of("type: archive\ncommand: list\nconfig: {source: a, stripComponents: 0}") == {"operation": "list", "source": "a"}
+    assert params_of("type: archive\ncommand: list\nconfig: {source: a, stripComponents: 0}") == {
+        "operation": "list",
+        "source": "a",
+    }
 
 
 @pytest.mark.parametrize(

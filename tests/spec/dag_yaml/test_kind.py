@@ -53,7 +53,8 @@ def test_a_command_runs_where_the_dag_says(root: str, kind: str, params: dict[st
 
 
 @pytest.mark.parametrize(
-    ("fields", "kind"), [("type: chat", "chat"), ("type: gha", "gha"), ("executor: github_action", "gha"), ("type: github-action", "gha")]
+    ("fields", "kind"),
+    [("type: chat", "chat"), ("type: gha", "gha"), ("executor: github_action", "gha"), ("type: github-action", "gha")],
 )
 def test_what_no_step_type_here_can_do_is_told_at_load(fields: str, kind: str) -> None:
     [problem] = refusal(f"steps: [{{{fields}, command: x}}]").problems

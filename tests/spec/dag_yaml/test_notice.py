@@ -37,7 +37,9 @@ def test_nobody_is_told_of_what_is_not_asked_for(text: str) -> None:
 
 
 def test_without_an_address_there_is_nobody_to_tell() -> None:
-    assert notices("mailOn: {failure: true}\nerrorMail: {from: a@x}\nsteps: [{name: one, command: 'true', mailOnError: true}]") == ()
+    assert (
+        notices("mailOn: {failure: true}\nerrorMail: {from: a@x}\nsteps: [{name: one, command: 'true', mailOnError: true}]") == ()
+    )
 
 
 def test_webhooks() -> None:

@@ -87,7 +87,7 @@ def test_the_flow() -> None:
         Parallel(("a", "b"), "c", "quorum", 2, 60.0),
         Parallel(("b", "c"), "", "all", 0, 5.0),
     )
-    assert flow.budgets == {"a": Budget(5, 0.5)}
+    assert flow.budgets == {"a": Budget(5, "0.5", 1000)}
     assert flow.rules == (
         FlowRule("r1", (Goto("b"),), "ask", (Compare("decision", "text", "approve"),)),
         FlowRule(

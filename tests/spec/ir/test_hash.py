@@ -177,5 +177,5 @@ def test_the_hash_of_a_document_stays_what_it_is() -> None:
     assert compile_value(document).hash == "803ccb29331d1c190c2751eb42ca2caf7dd074b7c3c0550f742fb6951b3367a8"
     assert (
         compile_value(_document(), installed=_installed()).hash
-        == "6d28bf4d67c25be9e47583203c8f2e78918ca4c74110256df1ac89a0207108c5"
+        == "0c659ae74d8a7d05a84b502fc2c4eaf6967df697af557d3312d7a966466a184e"
     )

@@ -25,7 +25,9 @@ def test_the_link_makes_one_admin(tmp_path: Path) -> None:
         weak = server.client.post(SET_UP, json={"token": token, "username": "anna", "password": "short"})
         assert weak.status_code == 422, "the link is good still"
         by_curl = {"content": f'{{"token": "{token}", "username": "anna", "password": "short"}}', "headers": FORM}
-        assert server.client.post(SET_UP, **by_curl).json()["detail"][0]["loc"] == ["body", "password"], "JSON that is called a form"
+        assert server.client.post(SET_UP, **by_curl).json()["detail"][0]["loc"] == ["body", "password"], (
+            "JSON that is called a form"
+        )
         made = server.client.post(SET_UP, data={"token": token, "username": "anna", "password": PASSWORD}, follow_redirects=False)
         assert (made.status_code, made.headers["location"]) == (303, "/")
         assert server.client.get("/api/v2/users").json()["users"][0]["role"] == "admin", "signed in by the cookie"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,8 @@ from typing import Any
 
 import httpx2
 import pytest
+
+from tests.served import announced
 
 pytestmark = pytest.mark.net
 DEADLINE_S = 30.0
@@ -37,11 +38,7 @@ class Server:
             [sys.executable, "-m", "astrarium", "server", "--data-dir", str(folder), "--port", "0", *words],
             stdout=self.log, stderr=self.log, env={**os.environ, **env}, cwd=folder.parent,
         )  # fmt: skip
-        end = time.monotonic() + DEADLINE_S
-        while not (folder / "server.json").exists():
-            assert self.process.poll() is None and time.monotonic() < end, self.said()
-            time.sleep(0.02)
-        port = json.loads((folder / "server.json").read_text())["url"].rpartition(":")[2]
+        port = announced(self.process, folder, self.said)["url"].rpartition(":")[2]
         self.client = httpx2.Client(base_url=f"http://127.0.0.1:{port}/api/v2", timeout=DEADLINE_S)
 
     def said(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.specs.http.conftest import Server
+from tests.served import Server
 
 PROGRAM = """
 import json, sys

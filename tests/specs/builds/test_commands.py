@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Ran, move_in
-from tests.specs.http.conftest import Server
+from tests.served import Server
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from astrarium.config import load_config
 from astrarium.errors import Unavailable
 from astrarium.sdk.session import Session
 from astrarium.spec.graph import Retry
-from tests.specs.http.conftest import Server
+from tests.served import Server
 
 ar.auto_namespace(__name__)
 pytestmark = [pytest.mark.all, pytest.mark.slow]

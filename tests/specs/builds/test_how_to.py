@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.served import Server
 from tests.specs.cli.room import Room
-from tests.specs.http.conftest import Server
 
 pytestmark = [pytest.mark.all, pytest.mark.slow]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.served import Server
 from tests.specs.builds.test_client import Api, installed
-from tests.specs.http.conftest import Server
 
 VERSION = "0.28.0"
 TASKS = """

@@ -16,8 +16,8 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from tests.served import DEADLINE_S, Server
 from tests.specs.builds.test_client import Api, installed
-from tests.specs.http.conftest import DEADLINE_S, Server
 
 RACES = 50
 SLOW = """
@@ -226,7 +226,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         server.signal(signal.SIGKILL)
         driving.result(DEADLINE_S)
     last = dict(noted)
-    again = Server(tmp_path / "data", port_of(server))
+    again = Server(tmp_path / "data", port=port_of(server))
     try:
         client = api_of(again)
         kept = {one["task_id"]: one["status"] for one in call(client, "GET", build + "/tasks").json()}
@@ -262,7 +262,7 @@ def test_a_real_client_goes_on_after_the_server_was_killed(tmp_path: Path, requi
     before = completed()
     server.signal(signal.SIGKILL)
     first.communicate(timeout=DEADLINE_S)
-    again = Server(tmp_path / "data", port_of(server))
+    again = Server(tmp_path / "data", port=port_of(server))
     try:
         api = Api(again)
         assert set(before) <= set(completed())

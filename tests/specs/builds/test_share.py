@@ -17,9 +17,9 @@ import httpx2
 import pytest
 
 import astrarium as ar
+from tests.served import Server
 from tests.specs.builds import racing
 from tests.specs.cli.room import until
-from tests.specs.http.conftest import Server
 
 pytestmark = [pytest.mark.all, pytest.mark.slow]
 SPAWN = multiprocessing.get_context("spawn")

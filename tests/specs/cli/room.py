@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from tests.served import announced
+
 ASTRARIUM = (sys.executable, "-m", "astrarium")
 WAIT_S = 30.0
 BYTECODE = tempfile.TemporaryDirectory(prefix="astrarium-bytecode-")
@@ -98,14 +100,7 @@ class Room:
     def server(self, *words: str) -> Iterator[dict[str, Any]]:
         """A live server on the data folder; gives what its `server.json` says. It must end clean."""
         with self.begun("server", "--port", "0", "--drain-timeout", "1", *words) as process:
-            path = self.data / "server.json"
-
-            def told() -> Any:
-                assert process.poll() is None, process.communicate()[1]
-                found = json.loads(path.read_text()) if path.exists() else {"pid": 0}
-                return found if found["pid"] == process.pid else None  # not what a killed one left
-
-            yield until(told, "the server's start")
+            yield announced(process, self.data, lambda: process.communicate()[1])
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=WAIT_S)
             assert process.returncode == 0, err

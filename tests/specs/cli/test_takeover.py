@@ -50,10 +50,16 @@ class DaguHome:
 
     def node(self, name: str, status: int, at: str = "2023-11-14T22:13:21Z", **more: Any) -> dict[str, Any]:
         log = self.write(f"logs/{name}.{status}.out", f"{name} said so\n")
-        began = {"startedAt": at, "finishedAt": at, "stdout": str(log), "stderr": ""} if status else {"startedAt": "-", "finishedAt": "-"}
+        began = (
+            {"startedAt": at, "finishedAt": at, "stdout": str(log), "stderr": ""}
+            if status
+            else {"startedAt": "-", "finishedAt": "-"}
+        )
         return {"step": {"name": name, "commands": [{"command": "true"}]}, "status": status, **began, **more}
 
-    def run(self, dag: str, id_: str, status: int, nodes: list[dict[str, Any]], *, text: str = "", under: str = "", **more: Any) -> Path:
+    def run(
+        self, dag: str, id_: str, status: int, nodes: list[dict[str, Any]], *, text: str = "", under: str = "", **more: Any
+    ) -> Path:
         """One run with an older attempt and a newer one, whose status file has an older line and a line cut off."""
         folder = f"data/dag-runs/{dag}/dag-runs/2023/11/14/dag-run_20231114_221320Z_{id_}"
         if under:
@@ -78,7 +84,13 @@ def home(tmp_path: Path) -> DaguHome:
     made = DaguHome(tmp_path / "dagu")
     output = {"outputVariables": {"ROWS": "ROWS=rows monday"}}
     made.run("report", "good", 4, [made.node("fetch", 4, **output), made.node("send", 4)], text=REPORT)
-    made.run("report", "bad", 2, [made.node("fetch", 4, **output), made.node("send", 2, error="exit status 1", retryCount=2)], text=REPORT)
+    made.run(
+        "report",
+        "bad",
+        2,
+        [made.node("fetch", 4, **output), made.node("send", 2, error="exit status 1", retryCount=2)],
+        text=REPORT,
+    )
     made.run("gone", "lost", 1, [made.node("one", 4), made.node("two", 1)])
     made.run("report", "later", 5, [made.node("fetch", 0)])
     parent = "parent/dag-runs/2023/11/14/dag-run_20231114_221320Z_top"
@@ -92,7 +104,12 @@ def test_a_home_is_taken_over_once_and_lives_on(room: Room, home: DaguHome) -> N
     assert (planned["dags"], planned["runs"]) == (3, 5)
     assert not room.data.exists()
     report = json.loads(room.ok("import", "dagu", str(home.folder), "--json"))
-    assert {key: report[key] for key in ("dags", "base", "suspended", "runs")} == {"dags": 3, "base": True, "suspended": 1, "runs": 5}
+    assert {key: report[key] for key in ("dags", "base", "suspended", "runs")} == {
+        "dags": 3,
+        "base": True,
+        "suspended": 1,
+        "runs": 5,
+    }
     assert report["settings"] == {"port": 9090, "time_zone": "Europe/Paris", "queues": {"heavy": 3}}
     assert "hidden" not in json.dumps(report)
     assert sum("later" in line for line in report["left"]) == 1

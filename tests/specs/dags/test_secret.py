@@ -158,8 +158,14 @@ def test_a_provider_that_is_not_there_is_told_with_those_that_are(served: Served
     ("secret", "said"),
     [
         ("{name: A, provider: env, key: NOT_THERE}", "secret A: the variable 'NOT_THERE' is not set"),
-        ("{name: A, provider: env, key: ASTRARIUM_MASTER_KEY}", "secret A: the variable 'ASTRARIUM_MASTER_KEY' is the server's own"),
-        ("{name: A, provider: env, key: DAGU_BASICAUTH_PASSWORD}", "secret A: the variable 'DAGU_BASICAUTH_PASSWORD' is the server's"),
+        (
+            "{name: A, provider: env, key: ASTRARIUM_MASTER_KEY}",
+            "secret A: the variable 'ASTRARIUM_MASTER_KEY' is the server's own",
+        ),
+        (
+            "{name: A, provider: env, key: DAGU_BASICAUTH_PASSWORD}",
+            "secret A: the variable 'DAGU_BASICAUTH_PASSWORD' is the server's",
+        ),
         ("{name: A, provider: file, key: not-there}", "secret A: there is no file"),
         ("{name: A, provider: file, key: /}", "secret A: the file / cannot be read"),
     ],

@@ -1,6 +1,7 @@
 """What the documentation shows is what happens: every YAML file validates, every `console` block is typed and compared.
 
-A YAML or Python block whose first line is `# name.yaml` or `# name.py` is that file; `...` in an output stands for anything.
+A YAML, Python or CLIPS block whose first line is `# name.yaml`, `# name.py` or `; name.clp` is that file; `...` in an output stands for
+anything.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FIRST = (ROOT / "README.md", ROOT / "docs" / "first-run.md", ROOT / "docs" / "gu
 OTHERS = sorted({*(ROOT / "docs" / "guide").glob("*.md")} - {*FIRST})
 PAGES = [*FIRST, *(pytest.param(page, marks=pytest.mark.all) for page in OTHERS)]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w./-]+\.(?:yaml|py))\n")
+FILE = re.compile(r"[#;] ([\w./-]+\.(?:yaml|py|clp))\n")
 USUAL = "http://127.0.0.1:8080"
 
 
@@ -58,10 +59,10 @@ def test_a_page_tells_the_truth(page: Path, tmp_path: Path) -> None:
     if needs_server and shutil.which("curl") is None:
         pytest.skip("no curl")
     for kind, block in blocks(page):
-        if kind in ("yaml", "python") and (name := FILE.match(block)):
+        if kind in ("yaml", "python", "clips") and (name := FILE.match(block)):
             path = room.write(name[1], block)
             noun = ("graph",) if "\nir_version:" in block else ()
-            assert kind == "python" or ": valid, " in room.ok(*noun, "validate", str(path))
+            assert kind != "yaml" or path.name == "manifest.yaml" or ": valid, " in room.ok(*noun, "validate", str(path))
     assert "```console" in text, "a page shows how it works"
     with room.server() if needs_server else nullcontext({"url": USUAL}) as server:
         for kind, block in blocks(page):

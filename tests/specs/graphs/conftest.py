@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from astrarium.config import Settings
-from astrarium.errors import AstrariumError
-from astrarium.server import serve
+from tests.served import DEADLINE_S, ServerProcess, wait
+
+SABOTAGE = """
 from astrarium.surfaces.graphs.desk import Desk
 
 row = Desk.row
@@ -32,56 +23,25 @@ async def sabotaged(self, caller, alias):
     return await row(self, caller, alias)
 
 Desk.row = sabotaged
-told = json.loads(sys.argv[1])
-for name in ("data_dir", "graphs_dir", "triggers"):
-    if name in told:
-        told[name] = Path(told[name])
-try:
-    serve(Settings(port=0, **told), lambda url: print(url, flush=True))
-except AstrariumError as error:
-    print(f"{error.message} ({error.hint})", *getattr(error, "problems", ()), sep="\\n", flush=True)
-    sys.exit(3)
 """
-DEADLINE_S = 30.0
 ENDED = frozenset(("done", "failed", "error", "cancelled"))
 HERE = Path(__file__).parent
 
 
-class Server:
-    """One server process over one data folder. `offered` are the names of files in `documents/`, or texts by file name."""
+class Server(ServerProcess):
+    """A server that offers graphs. `offered` are the names of files in `documents/`, or texts by file name."""
+
+    before = SABOTAGE
 
     def __init__(
         self, folder: Path, offered: dict[str, str] | None = None, env: dict[str, str] | None = None, **settings: Any
     ) -> None:
-        self.folder = folder
         self.graphs = folder / "graphs"
         self.graphs.mkdir(parents=True, exist_ok=True)
         for name, text in (offered or {}).items():
             (self.graphs / name).parent.mkdir(parents=True, exist_ok=True)
             (self.graphs / name).write_text(text)
-        self.errors = (folder.parent / f"{folder.name}.err").open("a+")
-        told = {"data_dir": str(folder), **settings}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, json.dumps(told)], stdout=subprocess.PIPE, stderr=self.errors, text=True,
-            env={**os.environ, "TZ": "UTC", **(env or {})}, cwd=folder,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.said = self.process.stdout.readline().strip()
-        self.client = httpx2.Client(base_url=self.said, timeout=DEADLINE_S) if self.said.startswith("http") else None
-
-    # -- HTTP -----------------------------------------------------------------------------------------------------------
-
-    def call(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
-    ) -> httpx2.Response:
-        assert self.client is not None, self.said
-        more = {} if body is None else {"json": body}
-        return self.client.request(method, path, params=params, headers=headers, **more)
-
-    def get(self, path: str, **params: Any) -> Any:
-        answer = self.call("GET", path, **params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        super().__init__(folder, env, **settings)
 
     def start(self, graph: str, inputs: dict[str, Any] | None = None, **body: Any) -> str:
         answer = self.call("POST", "/v1/runs", {"graph_id": f"graph:{graph}", "inputs": inputs or {}, **body})
@@ -103,13 +63,7 @@ class Server:
 
     def until(self, run: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The run as soon as `good` holds for it."""
-        end = time.monotonic() + DEADLINE_S
-        while time.monotonic() < end:
-            found = self.run(run)
-            if good(found):
-                return found
-            time.sleep(0.01)
-        raise AssertionError(f"{run} is still {found}")
+        return wait(lambda: self.run(run), good)
 
     def status(self, run: str, *wanted: str) -> dict[str, Any]:
         return self.until(run, lambda found: found["status"] in wanted)
@@ -150,32 +104,6 @@ class Server:
         with self.client.stream("GET", f"/v1/runs/{run}/events", headers=headers) as answer:
             return [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: ")]
 
-    # -- the process ----------------------------------------------------------------------------------------------------
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(DEADLINE_S)
-        self.close()
-
-    def signal(self, number: int = signal.SIGTERM) -> int:
-        """Stop it and give its exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(DEADLINE_S)
-
-    def close(self) -> None:
-        if self.client is not None:
-            self.client.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                self.process.send_signal(signal.SIGTERM)
-                self.process.wait(DEADLINE_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self.errors.close()
-
 
 DOCUMENTS = {path.name: path.read_text() for path in sorted((HERE / "documents").iterdir()) if path.is_file()}
 
@@ -201,5 +129,4 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in made:
-        if not server.errors.closed:
-            server.close()
+        server.close()

@@ -76,9 +76,9 @@ def test_04_a_key_twice_is_one_execution(server: Server) -> None:
 
 
 def test_05_a_run_is_found_queued_after_an_error_and_after_a_restart(start_server: Start) -> None:
-    server = start_server()
+    server = start_server(drain_timeout_s=0.2)
     holder = server.start("single")
-    server.status(holder, "awaiting-input")
+    server.status(holder, "running")
     queued = server.start("single")
     assert server.run(queued)["status"] == "pending"
     broken = server.start("broken")
@@ -88,7 +88,7 @@ def test_05_a_run_is_found_queued_after_an_error_and_after_a_restart(start_serve
     server.signal()
     again = start_server()
     assert again.run(broken)["status"] == "error"
-    assert again.run(holder)["status"] == "awaiting-input"
+    assert again.run(holder)["status"] == "running"
     assert again.run(queued)["status"] == "pending"
     assert again.call("GET", "/v1/runs/nobody").json() == {"detail": "run 'nobody' not found"}
 
@@ -133,12 +133,15 @@ def test_07_pause_lands_at_a_boundary_and_resume_goes_on(server: Server) -> None
 
 
 def test_08_cancel_in_each_state_frees_the_slot(server: Server) -> None:
-    waiting, queued, third = (server.start("single") for _ in range(3))
-    server.status(waiting, "awaiting-input")
+    holding, queued, third = (server.start("single") for _ in range(3))
+    server.status(holding, "running")
     assert server.post(queued, "cancel")["status"] == "cancelled"
+    assert server.post(holding, "cancel", {"grace_seconds": 0})["status"] == "cancelled"
+    server.status(third, "running")
+    server.post(third, "cancel", {"grace_seconds": 0})
+    waiting = server.start("ask")
+    server.status(waiting, "awaiting-input")
     assert server.post(waiting, "cancel")["status"] == "cancelled"
-    server.status(third, "awaiting-input")
-    server.post(third, "cancel")
     running = server.start("slow")
     assert server.post(running, "cancel")["status"] == "cancelled"
     ended = server.until(running, lambda found: found["finished_at"] is not None)
@@ -149,7 +152,7 @@ def test_08_cancel_in_each_state_frees_the_slot(server: Server) -> None:
     server.post(paused, "pause")
     server.status(paused, "paused")
     assert server.post(paused, "cancel")["status"] == "cancelled"
-    for over in (waiting, queued, running, paused):
+    for over in (holding, waiting, queued, running, paused):
         told = server.call("POST", f"/v1/runs/{over}/cancel")
         assert told.status_code == 409 and told.json()["detail"].startswith(
             "cannot cancel from state 'cancelled'; valid states are"
@@ -434,9 +437,12 @@ def test_22_a_tool_needs_its_permission(server: Server) -> None:
     _, state = server.did("calc", {"expression": "2*21"})
     assert "42" in state["note"]
     refused = server.ended(server.start("shell"))
-    assert refused["status"] == "error" and refused["error_class"] == "capability_denied"
-    calls = [frame["type"] for frame in server.frames(refused["run_id"])]
-    assert "error" in calls and calls[-1] == "result"
+    assert refused["status"] == "failed" and refused["error_class"] == "capability_denied"
+    frames = server.frames(refused["run_id"])
+    facts = [frame["fact"] for frame in frames if frame["type"] == "bosun_audit"]
+    told = {"kind": "capability_denied", "subject_kind": "tool", "subject": "std.shell@1", "permissions": ["tools:std:shell"]}
+    assert told in facts and "tool_call" not in [frame["type"] for frame in frames], "it was never called"
+    assert "error" in [frame["type"] for frame in frames] and frames[-1]["type"] == "result"
 
 
 def test_23_packs_act(server: Server) -> None:
@@ -447,8 +453,23 @@ def test_23_packs_act(server: Server) -> None:
     audited = server.ended(server.start("audited"))["run_id"]
     facts = [frame["fact"]["kind"] for frame in server.frames(audited) if frame.get("pack_id") == "stargraph.bosun.audit"]
     assert facts == ["node_run", "transition"]
-    budget = server.ended(server.start("budget"))
-    assert (budget["status"], budget["error_class"]) == ("failed", "budget_exhausted")
+    for graph, said in (("budget", "11 of 10 tokens are used"), ("spending", "1.01 of 1.00 cost are used")):
+        budget = server.ended(server.start(graph))
+        assert (budget["status"], budget["error_class"]) == ("failed", "budget_exhausted")
+        assert budget["error_cause"] == f"stargraph.bosun.budgets: {said}"
+
+
+@pytest.mark.parametrize(("who", "status"), [("anna", "done"), ("anna@example.org", "done"), ("078-05-1120", "failed")])
+def test_23_packs_watch_what_people_say(server: Server, who: str, status: str) -> None:
+    """Packs of one's own, and whose signatures count: `test_packs`."""
+    run = server.start("private")
+    server.status(run, "awaiting-input")
+    server.post(run, "respond", {"response": {"who": who}})
+    assert server.ended(run)["status"] == status
+    frames = server.frames(run)
+    kinds = [frame["fact"]["severity"] for frame in frames if frame.get("pack_id") == "stargraph.bosun.safety_pii"]
+    assert kinds == {"anna": [], "anna@example.org": ["warn"], "078-05-1120": ["halt"]}[who]
+    assert not any(who in str(frame.get("fact")) for frame in frames if who != "anna")
 
 
 @pytest.mark.all

@@ -14,16 +14,13 @@ from uuid import uuid4
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from astrarium.kernel.record.entry import PutEntry, put_entry
 from astrarium.kernel.types import Scope
 from astrarium.spec.ids import uuid7
 from astrarium.surfaces.builds.views.text import moment
 from astrarium.surfaces.operation import Operation, operations_of
-from astrarium.surfaces.tenancy.catalog import HANDLE
 from astrarium.surfaces.tenancy.role import EVERY_ROLE, capabilities_of
-from astrarium.surfaces.tenancy.token import Session, new_key
+from astrarium.surfaces.tenancy.token import Session
 from astrarium.surfaces.tenancy.workspace.body import known_id
-from astrarium.web.caller import LOCAL_OWNER
 from tests.specs.tenancy.conftest import PASSWORD, Server
 
 DAGS = {
@@ -135,16 +132,6 @@ class Home(Server):
         return found
 
     # -- credentials ----------------------------------------------------------------------------------------------------
-
-    def odd_key(self, role: str, scope: Scope = LOCAL_OWNER.scope, expires_at: int = 0) -> str:
-        """A key no route would make."""
-        tenancy, engine = self.app.state.tenancy, self.app.state.worker.engine
-        text = new_key(scope.workspace, scope.environment)
-        body = {"role": role, "environment": scope.environment, "prefix": text[:8], "expires_at": expires_at, "mark": text[3:11]}
-        order = PutEntry(text[:HANDLE], body, "user:local", text[:HANDLE], tenancy.ring.seal(text))
-        assert self.client.portal is not None
-        self.client.portal.call(put_entry, engine, scope, LOCAL_OWNER.actor, "key", uuid7(), order, "key.created")
-        return text
 
     def bad_credentials(self) -> dict[str, dict[str, str]]:
         """What is no credential (any more), as headers."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.served import announced
 from tests.specs.cli.room import ASTRARIUM, Room, until
 
 ENDED = {2, 3, 4, 6, 8}
@@ -92,18 +92,8 @@ def serving(room: Room, *words: str) -> Iterator[Served]:
         process = subprocess.Popen(
             [*ASTRARIUM, "server", "--port", "0", *words], cwd=room.folder, env=room.env, stdout=err, stderr=err
         )
-        path = room.data / "server.json"
-
-        def told() -> Any:
-            assert process.poll() is None, errors.read_text()
-            try:
-                found = json.loads(path.read_text())
-            except (OSError, ValueError):
-                return None
-            return found if found["pid"] == process.pid else None
-
         try:
-            server = Served(room, process, until(told, "the server's start"))
+            server = Served(room, process, announced(process, room.data, errors.read_text))
             with server.client:
                 yield server
             process.terminate()

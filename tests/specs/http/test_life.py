@@ -31,7 +31,7 @@ def test_it_ends_clean_on_a_signal(start_server: Start, number: int) -> None:
 
 
 def test_running_steps_may_finish(start_server: Start) -> None:
-    server = start_server(drain_s=20)
+    server = start_server(drain_timeout_s=20)
     server.add("short.yaml", f"steps:\n  - name: busy\n    command: echo $$ > {server.folder}/pid; sleep 0.7; echo done\n")
     run = server.start("short")
     server.until("short", run, lambda found: found["nodes"][0]["status"] == 1)
@@ -42,7 +42,7 @@ def test_running_steps_may_finish(start_server: Start) -> None:
 
 
 def test_what_does_not_finish_leaves_no_process_behind(start_server: Start) -> None:
-    server = start_server(drain_s=0)
+    server = start_server(drain_timeout_s=0)
     server.add("long.yaml", f"steps:\n  - name: busy\n    command: echo $$ > {server.folder}/pid; exec sleep 300\n")
     run = server.start("long")
     written = server.folder / "pid"

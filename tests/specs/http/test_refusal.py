@@ -14,7 +14,8 @@ FILES = {
     "done.yaml": "steps:\n  - name: a\n    command: echo a\n",
     "ask.yaml": "steps:\n  - name: before\n    type: noop\n  - name: sign\n    type: hitl\n"
     "    config: {prompt: ok?, input: [WHO], required: [WHO]}\n",
-    "line.yaml": "maxActiveRuns: 1\nsteps:\n  - name: sign\n    type: hitl\n    config: {prompt: ok?}\n",
+    "line.yaml": "maxActiveRuns: 1\nsteps:\n  - name: hold\n    command: sleep 600\n"
+    "  - name: sign\n    type: hitl\n    config: {prompt: ok?}\n",
     "held.yaml": "steps:\n  - name: long\n    command: sleep 600\n",
     "fixed.yaml": "runConfig: {disableParamEdit: true, disableRunIdEdit: true}\nsteps: [echo a]\n",
     "parent.yaml": "steps:\n  - name: call\n    call: done\n",
@@ -34,7 +35,8 @@ UNKNOWN: list[Case] = [
     *((method, f"{run}{rest}", body, 404, "not_found") for run in (NOBODY, "/dag-runs/nowhere/one", "/dag-runs/nowhere/latest")
       for method, rest, body in (
         ("GET", "", None), ("GET", "/spec", None), ("GET", "/log", None), ("GET", "/outputs", None), ("GET", "/sub-dag-runs", None),
-        ("POST", "/stop", None), ("POST", "/retry", {"dagRunId": "nobody"}), ("POST", "/reschedule", {}), ("GET", "/dequeue", None),
+        ("POST", "/stop", None), ("POST", "/retry", {"dagRunId": "nobody"}), ("POST", "/fork", {}),
+        ("POST", "/reschedule", {}), ("GET", "/dequeue", None),
     )),
     *((method, f"{DONE}/steps/nothing{rest}", body, 404, "not_found") for method, rest, body in (
         ("GET", "/log", None), ("PATCH", "/status", {"status": 4}), ("POST", "/approve", {}), ("POST", "/reject", {}),
@@ -46,6 +48,8 @@ UNKNOWN: list[Case] = [
     ("GET", "/dags/done/dag-runs/nobody", None, 404, "not_found"),
     ("GET", "/dag-runs/parent/one/sub-dag-runs?parentSubDAGRunId=nobody", None, 404, "not_found"),
     ("POST", f"{DONE}/retry", {"dagRunId": "one", "stepName": "nothing"}, 404, "not_found"),
+    ("POST", f"{DONE}/fork", {"stepName": "nothing"}, 404, "not_found"),
+    ("POST", f"{DONE}/fork", {"outputs": {"nothing": "x"}}, 404, "not_found"),
 ]  # fmt: skip
 WRONG_STATE: list[Case] = [
     ("POST", f"{DONE}/stop", None, 400, "not_running"),
@@ -70,6 +74,9 @@ WRONG_STATE: list[Case] = [
     ("POST", "/dag-runs", {"spec": GOOD, "name": "done", "dagRunId": "one"}, 409, "already_exists"),
     ("POST", "/dag-runs/enqueue", {"spec": GOOD, "name": "done", "dagRunId": "one"}, 409, "already_exists"),
     ("POST", f"{DONE}/retry", {"dagRunId": "two"}, 409, "already_exists"),
+    ("POST", f"{DONE}/fork", {"dagRunId": "two"}, 409, "already_exists"),
+    ("POST", f"{DONE}/fork", {"dagRunId": "a b"}, 400, "bad_request"),
+    ("POST", f"{DONE}/fork", {"outputs": {"a": 1}}, 400, "bad_request"),
     ("POST", f"{DONE}/reschedule", {"dagRunId": "two"}, 409, "already_exists"),
     ("POST", "/dags", {"name": "done"}, 409, "already_exists"),
     ("POST", "/dags", {"name": "done.yml"}, 409, "already_exists"),
@@ -122,10 +129,11 @@ def stood(server: Any) -> Iterator[Any]:
     server.until("ask", "one", lambda found: found["status"] == 7)
     for run in ("first", "second"):
         assert server.call("POST", "/dags/line/enqueue", {"dagRunId": run}).status_code == 200
-    server.until("line", "first", lambda found: found["status"] == 7)
+    server.until("line", "first", lambda found: found["status"] == 1)
     assert server.run("line", "second")["status"] == 5
     yield server
     assert server.call("POST", f"{HELD}/stop").status_code == 200
+    assert server.call("POST", "/dags/line/stop-all").status_code == 200
 
 
 def head(server: Any) -> list[tuple[Any, ...]]:

@@ -391,3 +391,26 @@ def test_a_script_creates_and_starts(server: Any) -> None:
 def test_parameters_no_process_could_be_given(server: Any) -> None:
     answer = server.call("POST", "/dags/my-dag/start", {"params": "ENV=a\0b"})
     assert (answer.status_code, answer.json()["details"]["problems"][0]["path"]) == (400, "params")
+
+
+def test_a_run_is_forked_with_another_output_and_with_other_parameters(server: Any) -> None:
+    run = server.start("my-dag")
+    server.ended("my-dag", run)
+    made = server.post(f"/dag-runs/my-dag/{run}/fork", {"dagRunId": "forked", "outputs": {"step1": "something else"}})
+    assert made == {"dagRunId": "forked"}
+    assert server.ended("my-dag", "forked")["status"] == 4
+    assert "got something else" in server.get("/dag-runs/my-dag/forked/steps/step2/log")["content"]
+    again = server.post("/dag-runs/my-dag/forked/fork", {"params": "ENV=test"})["dagRunId"]
+    server.ended("my-dag", again)
+    assert server.get(f"/dag-runs/my-dag/{again}/steps/step1/log")["content"].strip() == "hello test"
+    assert server.get(f"/dag-runs/my-dag/{run}/outputs") != server.get(f"/dag-runs/my-dag/{again}/outputs")
+
+
+def test_a_run_that_runs_is_forked_and_goes_on(server: Any) -> None:
+    run = server.start("slow")
+    server.until("slow", run, lambda found: found["nodes"][0]["status"] == 1)
+    made = server.post(f"/dag-runs/slow/{run}/fork", {})["dagRunId"]
+    server.until("slow", made, lambda found: found["nodes"][0]["status"] == 1)
+    for one in (run, made):
+        server.call("POST", f"/dag-runs/slow/{one}/stop")
+        server.ended("slow", one)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tests.specs.http.conftest import Server
+from tests.served import Server
 
 
 class Frame(NamedTuple):

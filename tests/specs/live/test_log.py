@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.specs.http.conftest import Server, server, start_server
+from tests.served import Server
+from tests.specs.http.conftest import server, start_server
 from tests.specs.live.stream import Frame, frames, take, text_of
 
 __all__ = ["server", "start_server"]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.prometheus import PrivatePrometheus, find_program
-from tests.specs.http.conftest import Server
+from tests.served import Server
 
 pytestmark = [pytest.mark.all, pytest.mark.net, pytest.mark.slow]
 
@@ -100,5 +100,7 @@ def test_the_dashboard_says_what_happened(prometheus: PrivatePrometheus) -> None
     assert prometheus.value(queries["Runs waiting"]) == 1
     assert prometheus.value(queries["Runs going on"]) == 1
     assert prometheus.value(queries["Scheduler uptime"]) == 100
-    waiting = {one["metric"].get("queue", ""): float(one["value"][1]) for one in prometheus.query(queries["Runs waiting by queue"])}
+    waiting = {
+        one["metric"].get("queue", ""): float(one["value"][1]) for one in prometheus.query(queries["Runs waiting by queue"])
+    }
     assert waiting["slow"] == 1

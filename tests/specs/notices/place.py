@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from tests.served import announced
 
 DEADLINE_S = 30.0
 
@@ -50,14 +51,13 @@ class Place:
         )  # fmt: skip
 
     def start(self) -> None:
-        told = self.data / "server.json"
-        told.unlink(missing_ok=True)
-        with (self.folder / "server.err").open("ab") as errors:
+        log = self.folder / "server.err"
+        with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "astrarium", "server", "--port", "0"], env=self.env, stderr=errors, start_new_session=True
             )
-        until(told.exists, lambda: (self.folder / "server.err").read_text()[-2000:])
-        self.client = httpx2.Client(base_url=json.loads(told.read_text())["url"] + "/api/v2", timeout=DEADLINE_S)
+        told = announced(self.process, self.data, lambda: log.read_text()[-2000:])
+        self.client = httpx2.Client(base_url=told["url"] + "/api/v2", timeout=DEADLINE_S)
 
     def kill(self) -> None:
         """As a power cut would."""

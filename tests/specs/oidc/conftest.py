@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.issuer import Issuer, open_issuer
-from tests.specs.tenancy.conftest import Server
+from tests.specs.tenancy.conftest import Server, one_after_the_other
 
 
 @pytest.fixture
@@ -20,23 +20,14 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Opens servers over the folder of this test; the one before is closed first."""
-    opened: list[Server] = []
+    """Servers over the folder of this test; with the address of a provider people sign in there."""
+    with one_after_the_other(tmp_path) as serving:
 
-    def close() -> None:
-        while opened:
-            opened.pop().client.__exit__(None, None, None)
+        def at(issuer: str = "", **more: Any) -> Server:
+            oidc = {"auth": "oidc", "oidc_issuer": issuer, "egress_allow": "127.0.0.1"} if issuer else {}
+            return serving(**{**oidc, **more})
 
-    def serving(issuer: str = "", **more: Any) -> Server:
-        close()
-        at = {"auth": "oidc", "oidc_issuer": issuer, "egress_allow": "127.0.0.1"} if issuer else {}
-        server = Server(tmp_path, **{**at, **more})
-        server.client.__enter__()
-        opened.append(server)
-        return server
-
-    yield serving
-    close()
+        yield at
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.specs.queue.conftest import GATE
+
 pytestmark = pytest.mark.net
 
-GATE = "steps:\n  - name: gate\n    type: hitl\n    config: {prompt: 'Ship it?'}\n"
-"""A run that holds its place until somebody answers."""
+ASK = "steps:\n  - name: sign\n    type: hitl\n    config: {prompt: 'Ship it?'}\n"
 QUICK = "steps:\n  - name: one\n    type: noop\n"
 
 
@@ -25,30 +26,21 @@ def _files(server: Any) -> None:
     server.add("quick", QUICK)
 
 
-def approve(server: Any, name: str, run: str) -> None:
-    assert server.call("POST", f"/dag-runs/{name}/{run}/steps/gate/approve", {}).status_code == 200
-
-
-def waiting(server: Any, name: str, run: str) -> None:
-    """It has its place, and asks."""
-    server.until(name, run, lambda found: found["status"] == 7)
-
-
 def test_a_queue_of_its_own_runs_one_after_the_other(server: Any) -> None:
     a, b, c = (server.enqueue("first", dagRunId=f"first-{no}") for no in range(3))
-    waiting(server, "first", a)
+    server.running("first", a)
     assert server.in_queue("first") == ([a], [b, c])
     assert server.queue("first")["type"] == "dag-based"
     assert server.queue("first")["maxConcurrency"] == 1
     queued = server.run("first", b)
     assert (queued["status"], queued["statusLabel"], queued["startedAt"]) == (5, "queued", "")
     assert queued["queuedAt"]
-    approve(server, "first", a)
-    waiting(server, "first", b)
+    server.open(a)
+    server.running("first", b)
     assert server.in_queue("first") == ([b], [c])
     for run in (b, c):
-        waiting(server, "first", run)
-        approve(server, "first", run)
+        server.running("first", run)
+        server.open(run)
         assert server.ended("first", run)["status"] == 4
     assert server.in_queue("first") == ([], [])
 
@@ -56,22 +48,22 @@ def test_a_queue_of_its_own_runs_one_after_the_other(server: Any) -> None:
 def test_a_global_queue_is_shared_and_does_not_hold_up_others(server: Any) -> None:
     a, b, c = server.enqueue("big"), server.enqueue("small"), server.enqueue("big")
     for name, run in (("big", a), ("small", b)):
-        waiting(server, name, run)
+        server.running(name, run)
     assert server.in_queue("heavy") == ([a, b], [c])
     found = server.queue("heavy")
     assert (found["type"], found["maxConcurrency"], found["runningCount"], found["queuedCount"]) == ("global", 2, 2, 1)
     other = server.enqueue("lamp")
-    waiting(server, "lamp", other)
-    approve(server, "small", b)
-    waiting(server, "big", c)
+    server.running("lamp", other)
+    server.open(b)
+    server.running("big", c)
     for name, run in (("big", a), ("big", c), ("lamp", other)):
-        approve(server, name, run)
+        server.open(run)
         server.ended(name, run)
 
 
 def test_the_sum_of_all_queues(server: Any) -> None:
     a, b = server.enqueue("lamp"), server.enqueue("lamp")
-    waiting(server, "lamp", a)
+    server.running("lamp", a)
     told = server.get("/queues")
     names = [queue["name"] for queue in told["queues"]]
     assert names == sorted(names) and {"heavy", "light"} <= set(names)
@@ -80,7 +72,7 @@ def test_the_sum_of_all_queues(server: Any) -> None:
     assert (summary["totalQueues"], summary["totalRunning"], summary["totalQueued"]) == (len(names), 1, 1)
     assert summary["totalCapacity"] == capacity
     assert summary["utilizationPercentage"] == pytest.approx(100 / capacity, abs=0.01)
-    server.told(server.call("POST", "/dags/lamp/stop-all"))
+    server.post("/dags/lamp/stop-all")
     for run in (a, b):
         assert server.ended("lamp", run)["status"] == 3
 
@@ -89,7 +81,7 @@ def test_higher_priorities_go_first(server: Any) -> None:
     head = server.enqueue("second")
     low, plain, high, number = (server.enqueue("second", priority=one) for one in ("low", "normal", "high", 11))
     assert server.in_queue("second") == ([head], [number, high, plain, low])
-    server.told(server.call("POST", "/dags/second/stop-all"))
+    server.post("/dags/second/stop-all")
     for run in (head, low, plain, high, number):
         assert server.ended("second", run)["status"] == 3
     steps = [server.run("second", run)["nodes"][0]["startedAt"] for run in (low, plain, high, number)]
@@ -104,10 +96,10 @@ def test_what_is_no_priority_and_no_queue(server: Any, body: dict[str, Any]) -> 
 
 def test_why_a_run_waits(server: Any) -> None:
     a, b, c = (server.enqueue("third", dagRunId=f"third-{no}") for no in range(3))
-    waiting(server, "third", a)
+    server.running("third", a)
     listed = {run["dagRunId"]: run.get("waitingFor", "") for run in server.get("/dag-runs/third")["dagRuns"]}
     assert listed == {
-        a: "waits for a person: step gate asks 'Ship it?'",
+        a: "",
         b: "waits in queue third: 1 of 1 place taken by third/third-0; it is next",
         c: "waits in queue third: 1 of 1 place taken by third/third-0; 1 run is before it",
     }
@@ -115,13 +107,25 @@ def test_why_a_run_waits(server: Any) -> None:
     newest = {file["fileName"]: file["latestDAGRun"] for file in server.get("/dags")["dags"]}["third.yaml"]
     assert (newest["dagRunId"], newest["waitingFor"], newest["trigger"]) == (c, listed[c], "manual")
     assert [run["waitingFor"] for run in server.queue("third")["queued"]] == [listed[b], listed[c]]
-    server.told(server.call("POST", "/dags/third/stop-all"))
+    server.post("/dags/third/stop-all")
     assert "waitingFor" not in server.ended("third", a)
+
+
+def test_who_waits_for_a_person_has_no_place(server: Any) -> None:
+    server.add("asked", ASK)
+    a, b = (server.enqueue("asked", dagRunId=f"asked-{no}") for no in range(2))
+    for run in (a, b):
+        server.until("asked", run, lambda found: found["status"] == 7)
+        assert server.run("asked", run)["waitingFor"] == "waits for a person: step sign asks 'Ship it?'"
+    assert server.in_queue("asked") == ([], [])
+    for run in (a, b):
+        assert server.call("POST", f"/dag-runs/asked/{run}/steps/sign/approve", {}).status_code == 200
+        assert server.ended("asked", run)["status"] == 4
 
 
 def test_a_dequeued_run_is_aborted_and_leaves_the_line(server: Any) -> None:
     a, b, c = (server.enqueue("fourth") for _ in range(3))
-    waiting(server, "fourth", a)
+    server.running("fourth", a)
     assert server.call("GET", f"/dag-runs/fourth/{b}/dequeue").status_code == 200
     assert server.run("fourth", b)["status"] == 3
     assert server.in_queue("fourth") == ([a], [c])
@@ -130,8 +134,8 @@ def test_a_dequeued_run_is_aborted_and_leaves_the_line(server: Any) -> None:
         refused = server.call("GET", f"/dag-runs/fourth/{run}/dequeue")
         assert (refused.status_code, refused.json()["code"]) == (400, "bad_request")
     assert server.call("GET", "/dag-runs/fourth/none/dequeue").status_code == 404
-    assert server.run("fourth", a)["status"] == 7
-    approve(server, "fourth", a)
+    assert server.run("fourth", a)["status"] == 1
+    server.open(a)
     assert server.ended("fourth", a)["status"] == 4
 
 
@@ -139,14 +143,14 @@ def test_a_start_does_not_wait_but_counts(server: Any) -> None:
     a = server.enqueue("fifth")
     b = server.start("fifth")
     c = server.enqueue("fifth")
-    waiting(server, "fifth", b)
+    server.running("fifth", b)
     assert server.in_queue("fifth") == ([a, b], [c])
-    approve(server, "fifth", a)
+    server.open(a)
     server.ended("fifth", a)
     assert server.in_queue("fifth") == ([b], [c])
-    approve(server, "fifth", b)
-    waiting(server, "fifth", c)
-    approve(server, "fifth", c)
+    server.open(b)
+    server.running("fifth", c)
+    server.open(c)
     server.ended("fifth", c)
 
 
@@ -157,7 +161,7 @@ def test_a_negative_limit_is_never_queued_and_a_wide_one_waits_late(server: Any)
     wide = [server.enqueue("wide") for _ in range(5)]
     assert server.in_queue("wide") == (wide[:3], wide[3:])
     for name in ("free", "wide"):
-        assert server.told(server.call("POST", f"/dags/{name}/stop-all")) == {"errors": []}
+        assert server.post(f"/dags/{name}/stop-all") == {"errors": []}
     for name, run in [("free", runs[0]), ("wide", wide[4])]:
         assert server.ended(name, run)["status"] == 3
 
@@ -167,34 +171,34 @@ def test_a_changed_limit_holds_for_those_in_line_from_the_next_ask(server: Any) 
     runs = [server.enqueue("grows") for _ in range(3)]
     server.add("grows", f"maxActiveRuns: 2\n{GATE}")
     runs.append(server.enqueue("grows"))
-    waiting(server, "grows", runs[1])
+    server.running("grows", runs[1])
     assert server.in_queue("grows") == (runs[:2], runs[2:])
     assert server.queue("grows")["maxConcurrency"] == 2
     server.add("grows", f"maxActiveRuns: 1\n{GATE}")
     runs.append(server.enqueue("grows"))
-    approve(server, "grows", runs[0])
+    server.open(runs[0])
     server.ended("grows", runs[0])
     assert server.in_queue("grows") == ([runs[1]], runs[2:])
-    server.told(server.call("POST", "/dags/grows/stop-all"))
+    server.post("/dags/grows/stop-all")
 
 
 def test_a_singleton_refuses_while_one_is_active_or_queued(server: Any) -> None:
     server.add("only", GATE)
     first = server.enqueue("only", singleton=True)
-    waiting(server, "only", first)
+    server.running("only", first)
     for path in ("/dags/only/enqueue", "/dags/only/start"):
         refused = server.call("POST", path, {"singleton": True})
         assert (refused.status_code, refused.json()["code"]) == (409, "already_running")
     second = server.enqueue("only")
-    approve(server, "only", first)
+    server.open(first)
     server.ended("only", first)
-    waiting(server, "only", second)
-    server.told(server.call("POST", "/dags/only/stop-all"))
+    server.running("only", second)
+    server.post("/dags/only/stop-all")
     server.ended("only", second)
     third = server.enqueue("only", singleton=True, dagRunId="only-3")
     refused = server.call("POST", "/dags/only/enqueue", {"dagRunId": "only-3"})
     assert (refused.status_code, refused.json()["code"]) == (409, "already_exists")
-    server.told(server.call("POST", "/dags/only/stop-all"))
+    server.post("/dags/only/stop-all")
     server.ended("only", third)
 
 
@@ -204,12 +208,12 @@ def test_another_name_and_another_queue(server: Any) -> None:
     assert (found["name"], found["status"]) == ("renamed", 4)
     own = server.enqueue("first", queue="private")
     assert server.in_queue("private") == ([own], [])
-    server.told(server.call("POST", "/dags/first/stop-all"))
+    server.post("/dags/first/stop-all")
 
 
 def test_a_text_goes_through_its_queue(server: Any) -> None:
     body = {"spec": f"name: text\n{QUICK}", "dagRunId": "text-1"}
-    assert server.told(server.call("POST", "/dag-runs/enqueue", body)) == {"dagRunId": "text-1"}
+    assert server.post("/dag-runs/enqueue", body) == {"dagRunId": "text-1"}
     assert server.ended("text", "text-1")["status"] == 4
     taken = server.call("POST", "/dag-runs/enqueue", body)
     assert (taken.status_code, taken.json()["code"]) == (409, "already_exists")
@@ -222,7 +226,7 @@ def test_reschedule_makes_a_new_run_of_the_old_definition(server: Any) -> None:
     old = server.start("twice", params="WHO=me")
     server.ended("twice", old)
     server.add("twice", "steps:\n  - name: other\n    command: echo new\n")
-    told = server.told(server.call("POST", f"/dag-runs/twice/{old}/reschedule", {"dagRunId": "again"}))
+    told = server.post(f"/dag-runs/twice/{old}/reschedule", {"dagRunId": "again"})
     assert told == {"dagRunId": "again", "queued": False}
     found = server.ended("twice", "again")
     assert [node["step"]["name"] for node in found["nodes"]] == ["say"]
@@ -235,16 +239,16 @@ def test_reschedule_makes_a_new_run_of_the_old_definition(server: Any) -> None:
 def test_reschedule_waits_behind_who_runs(server: Any) -> None:
     server.add("behind", GATE)
     first = server.enqueue("behind")
-    waiting(server, "behind", first)
-    told = server.told(server.call("POST", f"/dag-runs/behind/{first}/reschedule"))
+    server.running("behind", first)
+    told = server.post(f"/dag-runs/behind/{first}/reschedule")
     assert told["queued"] is True
     assert server.in_queue("behind") == ([first], [told["dagRunId"]])
-    server.told(server.call("POST", "/dags/behind/stop-all"))
+    server.post("/dags/behind/stop-all")
 
 
 def test_stop_all_of_no_file_and_of_nothing(server: Any) -> None:
     assert server.call("POST", "/dags/nothing/stop-all").status_code == 404
-    assert server.told(server.call("POST", "/dags/quick/stop-all")) == {"errors": []}
+    assert server.post("/dags/quick/stop-all") == {"errors": []}
 
 
 def test_a_retry_takes_its_place_at_once(server: Any) -> None:
@@ -253,8 +257,8 @@ def test_a_retry_takes_its_place_at_once(server: Any) -> None:
     assert server.ended("gone", failed)["status"] == 2
     server.add("gone", GATE)
     head, queued = server.enqueue("gone"), server.enqueue("gone")
-    waiting(server, "gone", head)
-    server.told(server.call("POST", f"/dag-runs/gone/{failed}/retry", {"dagRunId": failed}))
+    server.running("gone", head)
+    server.post(f"/dag-runs/gone/{failed}/retry", {"dagRunId": failed})
     assert server.ended("gone", failed)["status"] == 2
     assert server.in_queue("gone") == ([head], [queued])
-    server.told(server.call("POST", "/dags/gone/stop-all"))
+    server.post("/dags/gone/stop-all")

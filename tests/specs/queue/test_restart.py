@@ -16,9 +16,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.specs.queue.conftest import GATE
+
 pytestmark = [pytest.mark.all, pytest.mark.net]
 
-GATE = "steps:\n  - name: gate\n    type: hitl\n"
 DEADLINE_S = 60.0
 
 
@@ -29,11 +30,11 @@ def test_a_changed_setting_holds_for_those_in_line(start_server: Callable[..., A
     assert server.in_queue("heavy") == (runs[:1], runs[1:])
     server.close()
     server = start_server(queues={"heavy": 3})
-    server.until("big", runs[2], lambda found: found["status"] == 7)
+    server.running("big", runs[2])
     assert server.in_queue("heavy") == (runs[:3], runs[3:])
     server.close()
     server = start_server(queues={"heavy": 1})
-    server.told(server.call("POST", f"/dag-runs/big/{runs[0]}/steps/gate/approve"))
+    server.open(runs[0])
     server.ended("big", runs[0])
     assert server.in_queue("heavy") == (runs[1:3], runs[3:])
 
@@ -48,8 +49,8 @@ def test_a_changed_file_and_a_queue_that_is_gone(start_server: Callable[..., Any
     (server.dags / "own.yaml").write_text(f"maxActiveRuns: 2\n{GATE}")
     (server.dags / "big.yaml").write_text(f"queue: heavy\nmaxActiveRuns: -1\n{GATE}")
     server = start_server()
-    server.until("big", big[3], lambda found: found["status"] == 7)
-    server.until("own", own[1], lambda found: found["status"] == 7)
+    server.running("big", big[3])
+    server.running("own", own[1])
     assert server.in_queue("own") == (own[:2], own[2:])
     assert server.in_queue("heavy") == (big, [])
     assert server.queue("heavy")["type"] == "dag-based"
@@ -66,12 +67,13 @@ def test_many_in_one_line(start_server: Callable[..., Any], count: int) -> None:
     assert (told["runningCount"], told["queuedCount"], len(told["queued"])) == (1, count, 1000)
     middle = runs[count // 2]
     assert server.run("long", middle)["waitingFor"].endswith(" runs are before it")
-    server.told(server.call("POST", f"/dag-runs/long/{middle}/dequeue"))
+    server.post(f"/dag-runs/long/{middle}/dequeue")
     first = told["queued"][0]["dagRunId"]
-    server.told(server.call("POST", f"/dag-runs/long/{head}/steps/gate/approve"))
-    server.until("long", first, lambda found: found["status"] == 7)
+    server.open(head)
+    server.running("long", first)
     assert server.queue("long")["queuedCount"] == count - 2
-    assert server.told(server.call("POST", "/dags/long/stop-all")) == {"errors": []}
+    assert server.post("/dags/long/stop-all") == {"errors": []}
+    server.ended("long", first)
     assert server.queue("long") == {"name": "long", "running": [], "queued": []}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.specs.http.conftest import DEADLINE_S, Server
+from tests.served import DEADLINE_S, Server
 
 STEPS = "steps: ['true']\n"
 

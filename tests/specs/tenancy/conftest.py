@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from starlette.testclient import TestClient
 
 from astrarium.config import Settings
+from astrarium.kernel.record.entry import PutEntry, put_entry
+from astrarium.kernel.types import Scope
 from astrarium.server import create_app
+from astrarium.spec.ids import uuid7
+from astrarium.surfaces.tenancy.catalog import HANDLE
+from astrarium.surfaces.tenancy.token import new_key
+from astrarium.web.caller import LOCAL_OWNER
 
 PASSWORD = "correct-horse"
 HELLO = "steps:\n  - name: a\n    command: sleep ${FOR:-0}\n"
@@ -26,6 +33,13 @@ class Server:
         self.folder = folder
         self.app = create_app(Settings(data_dir=folder, drain_timeout_s=0, **more))
         self.client = TestClient(self.app, base_url="http://127.0.0.1", raise_server_exceptions=True)
+
+    def __enter__(self) -> Self:
+        self.client.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.__exit__(None, None, None)
 
     def ask(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -48,6 +62,16 @@ class Server:
     def login(self, name: str) -> str:
         return str(self.call("POST", "/v2/auth/login", {"username": name, "password": PASSWORD})["token"])
 
+    def odd_key(self, role: str, scope: Scope = LOCAL_OWNER.scope, expires_at: int = 0) -> str:
+        """A key no route would make."""
+        tenancy, engine = self.app.state.tenancy, self.app.state.worker.engine
+        text = new_key(scope.workspace, scope.environment)
+        body = {"role": role, "environment": scope.environment, "prefix": text[:8], "expires_at": expires_at, "mark": text[3:11]}
+        order = PutEntry(text[:HANDLE], body, "user:local", text[:HANDLE], tenancy.ring.seal(text))
+        assert self.client.portal is not None
+        self.client.portal.call(put_entry, engine, scope, LOCAL_OWNER.actor, "key", uuid7(), order, "key.created")
+        return text
+
     def team(self, token: str, slug: str) -> tuple[str, str]:
         """Paths of a new workspace and of its first environment."""
         path = f"/workspaces/{self.call('POST', '/workspaces', {'name': slug.title(), 'slug': slug}, token, 201)['id']}"
@@ -65,24 +89,29 @@ class Server:
         return self.sql(f"SELECT workspace, actor, subject FROM audit WHERE act = '{what}' ORDER BY at, number")
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Opens servers over the folder of this test; the one before is closed first."""
+@contextmanager
+def one_after_the_other(folder: Path) -> Iterator[Callable[..., Server]]:
+    """Opens servers over one folder; the one before is closed first."""
     opened: list[Server] = []
 
     def close() -> None:
         while opened:
-            opened.pop().client.__exit__(None, None, None)
+            opened.pop().__exit__()
 
     def serving(**more: Any) -> Server:
         close()
-        server = Server(tmp_path, **more)
-        server.client.__enter__()
-        opened.append(server)
-        return server
+        opened.append(Server(folder, **more).__enter__())
+        return opened[0]
 
     yield serving
     close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Servers over the folder of this test."""
+    with one_after_the_other(tmp_path) as serving:
+        yield serving
 
 
 @pytest.fixture

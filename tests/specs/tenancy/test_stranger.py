@@ -8,15 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from astrarium.kernel.record.entry import PutEntry, put_entry
-from astrarium.spec.ids import uuid7
 from astrarium.surfaces.operation import Operation
-from astrarium.surfaces.tenancy.catalog import HANDLE
 from astrarium.surfaces.tenancy.problem import PREFIX, SDK_MISSING, UI_PREFIX
 from astrarium.surfaces.tenancy.role import CAPABILITIES, OWNER, ROLES, capabilities_of
 from astrarium.surfaces.tenancy.routes import environment, table
-from astrarium.surfaces.tenancy.token import new_key
-from astrarium.web.caller import LOCAL_OWNER
 from tests.specs.tenancy.conftest import Server
 
 BODIES: dict[str, dict[str, str]] = {
@@ -54,19 +49,9 @@ class Home(Server):
         self.stranger_key = live
         words = {
             "wrong key": live[:-1] + ("A" if live[-1] != "A" else "B"), "revoked": made["key"], "malformed key": "sk_",
-            "expired": self.odd_key("admin", 1), "no token": "x.y.z",
+            "expired": self.odd_key("admin", expires_at=1), "no token": "x.y.z",
         }  # fmt: skip
         return {"none": {}} | {name: {"authorization": f"Bearer {word}"} for name, word in words.items()}
-
-    def odd_key(self, role: str, expires_at: int = 0) -> str:
-        """A key no route would make."""
-        tenancy, engine = self.app.state.tenancy, self.app.state.worker.engine
-        text = new_key("personal", "local")
-        body = {"role": role, "environment": "local", "prefix": text[:8], "expires_at": expires_at}
-        order = PutEntry(text[:HANDLE], body, "user:local", text[:HANDLE], tenancy.ring.seal(text))
-        assert self.client.portal is not None
-        self.client.portal.call(put_entry, engine, LOCAL_OWNER.scope, LOCAL_OWNER.actor, "key", uuid7(), order, "key.created")
-        return text
 
 
 @pytest.fixture(scope="module")

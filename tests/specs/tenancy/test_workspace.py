@@ -75,7 +75,13 @@ def test_environments(open_server: Server) -> None:
     server.refused(400, "Cannot delete the last environment", "DELETE", first)
     body = {"name": "Production", "slug": "prod", "description": "live"}
     prod = server.call("POST", workspace + "/environments", body, status=201)
-    assert prod == {**body, "id": prod["id"], "workspace_id": workspace.rpartition("/")[2], "owner_id": None, "max_concurrent_locks": None}
+    assert prod == {
+        **body,
+        "id": prod["id"],
+        "workspace_id": workspace.rpartition("/")[2],
+        "owner_id": None,
+        "max_concurrent_locks": None,
+    }
     path = f"{workspace}/environments/{prod['id']}"
     taken = "Environment slug already exists in this workspace"
     server.refused(409, taken, "POST", workspace + "/environments", {"name": "X", "slug": "prod"})

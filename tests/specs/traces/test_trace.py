@@ -16,8 +16,9 @@ import pytest
 from astrarium.errors import Invalid
 from astrarium.spec.dag import compile_dag
 from astrarium.surfaces.dags.work.trace import check
+from tests.served import Server
 from tests.specs.cli.room import Room, until
-from tests.specs.http.conftest import Server, server, start_server
+from tests.specs.http.conftest import server, start_server
 from tests.specs.traces.receiver import GrpcReceiver, Receiver, attributes
 
 __all__ = ["server", "start_server"]

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
-from astrarium.config import Settings
-from astrarium.kernel.record.entry import PutEntry, put_entry
-from astrarium.server import create_app
 from astrarium.spec.ids import uuid7
 from astrarium.surfaces.dags.routes import table
 from astrarium.surfaces.operation import Operation
-from astrarium.surfaces.tenancy.catalog import HANDLE
 from astrarium.surfaces.tenancy.role import CAPABILITIES
-from astrarium.surfaces.tenancy.token import Session, new_key
-from astrarium.web.caller import LOCAL_OWNER
+from astrarium.surfaces.tenancy.token import Session
+from tests.specs.tenancy.conftest import Server as AppServer
 
 PUBLIC = {"getHealthStatus", "login", "triggerWebhook", "getMetrics"}
 """Operations without a capability: what watches the server, and what brings its own secret."""
@@ -30,21 +24,8 @@ HELLO = "steps:\n  - name: a\n    command: echo hi\n"
 SECURED = [operation for operation in table.OPERATIONS if operation.needs]
 
 
-class Server:
-    """A server and what tests ask of it. `as_` makes the headers of a credential."""
-
-    def __init__(self, folder: Path, **more: Any) -> None:
-        (folder / "dags").mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.app = create_app(Settings(data_dir=folder, drain_timeout_s=0, **more))
-        self.client = TestClient(self.app, base_url="http://127.0.0.1", raise_server_exceptions=True)
-
-    def __enter__(self) -> Server:
-        self.client.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.client.__exit__(None, None, None)
+class Server(AppServer):
+    """A server of DAGs and what tests ask of it."""
 
     def call(self, method: str, path: str, body: Any = None, token: str = "", **headers: str) -> Any:
         if token:
@@ -60,20 +41,6 @@ class Server:
         answer = self.call("POST", "/api-keys", {"name": uuid7(), "role": role, **more}, token)
         assert answer.status_code == 201, answer.text
         return answer.json()["apiKey"]["id"], answer.json()["key"]
-
-    def odd_key(self, role: str, expires_at: int = 0) -> str:
-        """A key no route would make."""
-        tenancy, engine = self.app.state.tenancy, self.app.state.worker.engine
-        text = new_key("personal", "local")
-        body = {"role": role, "environment": "local", "prefix": text[:8], "expires_at": expires_at}
-        order = PutEntry(text[:HANDLE], body, "user:local", text[:HANDLE], tenancy.ring.seal(text))
-        assert self.client.portal is not None
-        self.client.portal.call(put_entry, engine, LOCAL_OWNER.scope, LOCAL_OWNER.actor, "key", uuid7(), order, "key.created")
-        return text
-
-    def sql(self, text: str) -> list[tuple[Any, ...]]:
-        with sqlite3.connect(self.folder / "astrarium.db") as db:
-            return db.execute(text).fetchall()
 
     def head(self) -> Any:
         """Everything but acts and notes of use."""
@@ -124,7 +91,7 @@ def bad_credentials(server: Server, admin: str) -> dict[str, dict[str, str]]:
         "forged": {"authorization": f"Bearer {admin[:-4]}AAAA"},
         "ended": {"authorization": f"Bearer {ended}"},
         "revoked": {"x-api-key": revoked},
-        "expired": {"x-api-key": server.odd_key("admin", 1)},
+        "expired": {"x-api-key": server.odd_key("admin", expires_at=1)},
         "webhook's": {"authorization": "Bearer dagu_wh_x"},
     }
 

@@ -24,7 +24,9 @@ SCOPE = Scope("personal", "local")
 
 def values(text: str, name: str) -> dict[tuple[str, ...], float]:
     """Label values → value, of the samples called `name` (the parser calls every counter `…_total`)."""
-    samples = [one for family in text_string_to_metric_families(text) for one in family.samples if one.name in (name, f"{name}_total")]
+    samples = [
+        one for family in text_string_to_metric_families(text) for one in family.samples if one.name in (name, f"{name}_total")
+    ]
     return {tuple(one.labels.values()): one.value for one in samples}
 
 

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from astrarium.errors import NotFound, Refused
+from astrarium.kernel.audit import act
 from astrarium.kernel.clock import HandClock
 from astrarium.kernel.ports import Batch
-from astrarium.kernel.types import Command
+from astrarium.kernel.types import ENGINE, Command
 from astrarium.runs.fork import fork_run
 from astrarium.runs.message import ReopenRun, StartRun, StopRun
 from astrarium.runs.row import RUNS
@@ -328,6 +330,40 @@ async def test_the_sweep_is_due_every_hour(desk: Desk) -> None:
     events = [type(body) for body in await _events(desk, stream)]
     assert [event.__name__ for event in events].count("SweepingStarted") == 1
     assert (await desk.engine.submit(Command(stream, StartSweeping(), SCOPE))).events == ()
+
+
+@pytest.mark.parametrize("url", ["", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_a_sweep_takes_the_receipts_of_what_is_gone_and_what_a_server_adds(
+    tmp_path: Path, url: str, request: pytest.FixtureRequest
+) -> None:
+    database = request.getfixturevalue("postgres_database") if url else ""
+    async with open_desk(tmp_path, database_url=database) as desk:
+        clock = hand(desk)
+        source = (await run_each_day(desk, clock, 1))[0]
+
+        async def use(mark: str) -> str:
+            told = act(SCOPE, ENGINE, "ticket.used", mark)
+            await desk.engine.submit(msgspec.structs.replace(told, key=f"ticket/{mark}"))
+            fork = await fork_run(desk.engine, source, SCOPE, key=f"fork/{mark}")
+            await desk.ended(fork)
+            return fork
+
+        swept: list[int] = []
+
+        async def along() -> int:
+            swept.append(1)
+            return 0
+
+        desk.retention.along = (along,)
+        old = await use("old")
+        clock.turn(20 * DAY_S)
+        young = await use("young")
+        clock.turn(11 * DAY_S)
+        assert await desk.retention.sweep(SCOPE) == 1
+        await tidied(desk)
+        assert await there(desk) == {source, young} and old not in await there(desk)
+        assert await there(desk, "receipts", "key") == {"ticket/young", "fork/young"}
+        assert swept == [1]
 
 
 async def _events(desk: Desk, stream: str) -> list[Any]:

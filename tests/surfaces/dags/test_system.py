@@ -16,6 +16,7 @@ from astrarium.errors import Unavailable
 from astrarium.kernel.types import Scope
 from astrarium.surfaces.dags.routes.system import get_health
 from astrarium.surfaces.dags.views.system import list_workers
+from astrarium.web.stream import Streams
 
 SCOPE = Scope("personal", "local")
 SECOND = 1_000_000
@@ -55,6 +56,7 @@ def test_health_names_what_does_not_work(fenced: bool, broken: bool, follows: bo
     app = Starlette()
     app.add_route("/health", get_health)
     engine = SimpleNamespace(fenced=lost, store=store)
+    app.state.streams = Streams()
     app.state.dags = SimpleNamespace(engine=engine, version="1", uptime_s=7, follows_schedules=lambda: follows)
     answer = TestClient(app).get("/health")
     good = follows and not (fenced or broken)

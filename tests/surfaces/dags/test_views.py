@@ -40,8 +40,8 @@ def test_a_run_says_what_began_it_and_which_slot_it_belongs_to() -> None:
 
 
 def run_cases() -> list[tuple[str, str, str, str]]:
-    alive = [(word, "", waiting, queue) for word in (*get_args(RunStatus)[1:-1], "waiting") for waiting in ("", "person", "slot")
-             for queue in ("", "q")]  # fmt: skip
+    words = [word for word in (*get_args(RunStatus)[1:-1], "waiting") if word != "parked"]  # which readers see as paused
+    alive = [(word, "", waiting, queue) for word in words for waiting in ("", "person", "slot") for queue in ("", "q")]
     return [*alive, *(("ended", outcome, "", "") for outcome in get_args(RunOutcome))]
 
 
@@ -123,6 +123,8 @@ BODIES: list[tuple[Any, list[str]]] = [
     (m.RunPausing(), ["run pauses once its steps have ended"]),
     (m.RunPaused(), ["run paused"]),
     (m.RunResumed(), ["run resumed"]),
+    (m.RunStoodAside(), ["run left its place in the queue to others"]),
+    (m.RunWentOn(), ["run has a place in its queue again"]),
     (m.RunStopping("cancelled", "stopped", "signal", 5.0), ["run is being stopped: stopped"]),
     (m.RunEnded("failed", "timed_out"), ["run failed: timed_out"]),
     (m.RunReopened(2, (0,)), ["run retried, round 2: 1 steps run again"]),
@@ -143,7 +145,8 @@ def test_a_time_is_shown_with_the_offset_of_its_zone(zone: str, monkeypatch: pyt
     time.tzset()
     run._clock.cache_clear()
     try:
-        for micros in range(1_700_000_000_123_000, 1_735_000_000_000_000, 86_399_987_000 // 3):  # a year, changes of the clock included
+        # A year, changes of the clock included.
+        for micros in range(1_700_000_000_123_000, 1_735_000_000_000_000, 86_399_987_000 // 3):
             wanted = datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().isoformat(timespec="milliseconds")
             assert run.shown_time(micros) == wanted
     finally:

@@ -74,7 +74,13 @@ def test_a_role_for_one_task_sees_what_a_viewer_sees_and_may_one_thing_more() ->
 def test_the_roles_of_graphs_are_the_contracts() -> None:
     graphs = {"runs:start", "runs:cancel", "runs:pause", "runs:resume", "runs:respond", "counterfactual:run"}
     operates = {"runs:start", "runs:cancel", "runs:pause", "runs:resume"}
-    wanted = {"viewer": set(), "operator": operates, "approver": {"runs:respond"}, "analyst": {"counterfactual:run"}, "admin": graphs}
+    wanted = {
+        "viewer": set(),
+        "operator": operates,
+        "approver": {"runs:respond"},
+        "analyst": {"counterfactual:run"},
+        "admin": graphs,
+    }
     assert {role: capabilities_of(role) & graphs for role in wanted} == wanted
     reads = {"runs:read", "artifacts:read"}
     assert all(capabilities_of(role) & reads == reads for role in wanted)

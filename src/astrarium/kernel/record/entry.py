@@ -8,7 +8,8 @@ by (`handle`) stand apart from the body, so that no reader shows them by acciden
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from ..audit import act
 from ..engine import Engine
 from ..machine import Machine, Move
 from ..ports import Store
-from ..types import Actor, Command, Effect, Facts, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted, table
+from ..types import ENGINE, Actor, Command, Effect, Facts, Needs, Row, Scope, SlotAsk, SlotFree, SlotGranted, table
 
 ENTRIES = table(
     "entries",
@@ -27,6 +28,8 @@ ENTRIES = table(
     " dropped_at:int",
 )
 _COLUMNS = ", ".join(column.name for column in ENTRIES.columns)
+REMOVED_AT_ONCE = 200
+log = logging.getLogger("astrarium.kernel")
 
 
 class Entry(msgspec.Struct):
@@ -288,3 +291,28 @@ async def drop_entry(
     """End an entry, and record the act `what` with it. Raises `NotFound`, `Conflict`."""
     stream = entry_stream(kind, id_)
     await engine.submit_all((Command(stream, order, scope, actor), act(scope, actor, what, f"{kind}:{id_}", **detail)))
+
+
+async def remove_entries(engine: Engine, scope: Scope, kind: str, is_over: Callable[[Entry], bool]) -> int:
+    """Take the entries of a kind that are over, and those that were dropped, out of the store whole; how many went. What moves
+    meanwhile stays until the next time."""
+    removed, place = 0, ""
+    page = f"workspace = ? AND kind = ? AND id > ? ORDER BY id LIMIT {REMOVED_AT_ONCE}"
+    while found := await _select(engine.store, page, scope.workspace, kind, place, dropped=True):
+        place = found[-1].id
+        gone = {entry_stream(kind, entry.id): entry for entry in found if entry.dropped_at or is_over(entry)}
+        drops = [
+            Command(stream, DropEntry(str(ENGINE), entry.version), scope)
+            for stream, entry in gone.items()
+            if not entry.dropped_at
+        ]
+        rows = [(entry.workspace, kind, entry.id) for entry in gone.values()]
+        try:
+            if drops:
+                await engine.submit_all(drops)
+            if gone:
+                await engine.remove(list(gone), scope, {ENTRIES: rows}, ())
+            removed += len(gone)
+        except (Conflict, NotFound, Refused) as error:
+            log.info("%d entries of %s stay for now: %s", len(gone), kind, error)
+    return removed

@@ -91,6 +91,7 @@ class Gathered:
         self.text: list[str] = []
         self.calls: dict[int, dict[str, str]] = {}
         self.tokens = 0
+        self.asked = 0
         self.pieces = 0
 
     def take(self, chunk: Any) -> None:
@@ -101,7 +102,8 @@ class Gathered:
             raise StepFailed(f"the model's server broke off: {str(chunk['error'])[:500]}", code="ModelUnavailable")
         usage = chunk.get("usage")
         if isinstance(usage, dict):
-            self.tokens = int(usage.get("total_tokens") or self.tokens)
+            self.tokens = whole(usage.get("total_tokens")) or self.tokens
+            self.asked = min(whole(usage.get("prompt_tokens")) or self.asked, self.tokens)
         for choice in chunk.get("choices") or ():
             self._take_delta(choice.get("delta") or choice.get("message") or {})
 
@@ -124,7 +126,12 @@ class Gathered:
             WantedCall(call["id"] or f"call_{place}", call["name"], call["arguments"] or "{}")
             for place, call in sorted(self.calls.items())
         )
-        return Answer("".join(self.text), calls, self.tokens or self.pieces)
+        return Answer("".join(self.text), calls, self.tokens or self.pieces, self.asked)
+
+
+def whole(value: Any) -> int:
+    """A count, whatever a server sent for it."""
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 async def read_stream(answer: httpx2.Response, on_token: Callable[[str], None]) -> Answer:

@@ -6,7 +6,7 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,24 +147,33 @@ def _write_tar(path: Path, format: str, walk: Walk, order: dict[str, Any]) -> tu
     options: dict[str, Any] = {"format": tarfile.PAX_FORMAT, "dereference": order["follow_symlinks"]}
     if level >= 0 and format != "tar":
         options["preset" if format == "tar.xz" else "compresslevel"] = max(level, 1) if format == "tar.bz2" else level
-    entries = size = 0
     mode: Any = f"w:{format.removeprefix('tar').removeprefix('.')}"
     with tarfile.open(path, mode, **options) as archive:
-        for found in walk:
-            try:
-                info = archive.gettarinfo(str(found.path), found.name)
-                if info.isreg():
-                    with found.path.open("rb") as file:
-                        archive.addfile(info, file)
-                    size += info.size
-                else:
-                    archive.addfile(info)
-            except OSError as error:
-                _refuse_unless_told(walk, found, error, order)
-                continue
-            entries += 1
-            if order["verbose"]:
-                print(shown(found.name))
+
+        def add(found: Found) -> int:
+            info = archive.gettarinfo(str(found.path), found.name)
+            if not info.isreg():
+                archive.addfile(info)
+                return 0
+            with found.path.open("rb") as file:
+                archive.addfile(info, file)
+            return info.size
+
+        return _add_all(walk, order, add)
+
+
+def _add_all(walk: Walk, order: dict[str, Any], add: Callable[[Found], int]) -> tuple[int, int]:
+    """Entries, and bytes of their content. `add` puts one into the archive."""
+    entries = size = 0
+    for found in walk:
+        try:
+            size += add(found)
+        except OSError as error:
+            _refuse_unless_told(walk, found, error, order)
+            continue
+        entries += 1
+        if order["verbose"]:
+            print(shown(found.name))
     return entries, size
 
 
@@ -178,27 +187,22 @@ def _refuse_unless_told(walk: Walk, found: Found, error: OSError, order: dict[st
 def _write_zip(path: Path, format: str, walk: Walk, order: dict[str, Any]) -> tuple[int, int]:
     level = order["compression_level"]
     method = zipfile.ZIP_STORED if level == 0 else zipfile.ZIP_DEFLATED
-    entries = size = 0
     with zipfile.ZipFile(path, "w", method, compresslevel=level if level > 0 else None, strict_timestamps=False) as archive:
-        for found in walk:
+
+        def add(found: Found) -> int:
+            if found.is_link:
+                info = zipfile.ZipInfo(found.name, EARLIEST_ZIP)
+                info.create_system, info.external_attr = 3, found.facts.st_mode << 16
+                archive.writestr(info, os.fsencode(os.readlink(found.path)))
+                return 0
             info = zipfile.ZipInfo.from_file(found.path, found.name, strict_timestamps=False)
             info.compress_type = method
-            try:
-                if found.is_link:
-                    info = zipfile.ZipInfo(found.name, EARLIEST_ZIP)
-                    info.create_system, info.external_attr = 3, found.facts.st_mode << 16
-                    archive.writestr(info, os.fsencode(os.readlink(found.path)))
-                elif found.is_folder:
-                    archive.writestr(info, b"")
-                else:
-                    size += _copy_in(archive, info, found.path)
-            except OSError as error:
-                _refuse_unless_told(walk, found, error, order)
-                continue
-            entries += 1
-            if order["verbose"]:
-                print(shown(found.name))
-    return entries, size
+            if found.is_folder:
+                archive.writestr(info, b"")
+                return 0
+            return _copy_in(archive, info, found.path)
+
+        return _add_all(walk, order, add)
 
 
 def _copy_in(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> int:

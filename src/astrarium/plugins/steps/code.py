@@ -45,16 +45,14 @@ class Code:
             answer = await ask(ctx, params, Prompt(tuple(messages(ctx, params, TASK))))
         except StepFailed as error:
             return broken(error)
-        program, used = read_code(answer.text), {"tokens": float(answer.tokens)}
+        program = read_code(answer.text)
         called = await ctx.call_tool(TOOL, {"code": program, "timeout_s": params.timeout_s})
         if not called.ok:
-            return Result(
-                "failed" if called.code == "replay_missing" else "broken", error=called.error, code=called.code, used=used
-            )
+            return Result("failed" if called.code == "replay_missing" else "broken", error=called.error, code=called.code)
         given: dict[str, Any] = called.result
         if given["exit_code"]:
             said = f"the program ended with exit code {given['exit_code']}: {given['stderr'][-500:]}"
-            return Result("broken", error=said, code="ProgramFailed", used=used)
+            return Result("broken", error=said, code="ProgramFailed")
         outputs = {"answer": given["stdout"].strip(), "code": program}
         return conclude(ctx, params, Told(outputs, answer.tokens, called.said), "answer")
 

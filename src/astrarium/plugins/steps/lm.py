@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import jsonschema_rs
@@ -22,6 +23,7 @@ OURS = "ASTRARIUM_"
 """Variables of the server's own are no keys of models."""
 BUDGET = "budget_exhausted"
 REPLAY_MISSING = "replay_missing"
+MILLION = Decimal(10) ** 6
 _FENCE = re.compile(r"```[\w+-]*\n(.*?)```", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -42,7 +44,7 @@ class LmParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Told(NamedTuple):
-    """What became of asking: the standard outputs, the tokens used."""
+    """What became of asking: the standard outputs, the tokens used (they are counted already)."""
 
     outputs: dict[str, Any]
     tokens: int = 0
@@ -64,7 +66,7 @@ def model_of(ctx: TryContext, params: LmParams) -> Model:
     if not base or not name:
         missing = "model" if base else "api_base" if name else "api_base and model"
         said = f"the node names no {missing}, and neither do the graph's `lm` and the settings model_url and model_name"
-        raise StepFailed(said, code="NoModel")
+        raise StepFailed(f"{said} (--model-url, --model)", code="NoModel")
     return Model(name, base, key, params.request_timeout_s)
 
 
@@ -103,7 +105,28 @@ async def ask(ctx: TryContext, params: LmParams, prompt: Prompt) -> Answer:
 
     if params.max_tokens and not prompt.max_tokens:
         prompt = msgspec.structs.replace(prompt, max_tokens=params.max_tokens)
-    return await ctx.provider(params.provider).ask(model, prompt, told)
+    price = price_of(ctx, model.name)
+    answer = await ctx.provider(params.provider).ask(model, prompt, told)
+    ctx.count({"tokens": answer.tokens, **({"cost": cost_of(price, answer)} if price is not None else {})})
+    return answer
+
+
+def price_of(ctx: TryContext, model: str) -> tuple[Decimal, Decimal] | None:
+    """Raises `StepFailed` where a budget of cost could not be kept."""
+    price = ctx.price(model)
+    flow = ctx.graph.flow
+    budgets = [flow.budgets[name] for name in ("", ctx.node.name) if name in flow.budgets] if flow is not None else []
+    if price is None and any(budget.cost for budget in budgets):
+        said = f"the budget of cost cannot be kept: nobody said what the model `{model}` costs (setting model_prices)"
+        raise StepFailed(said, code="NoPrice")
+    return price
+
+
+def cost_of(price: tuple[Decimal, Decimal], answer: Answer) -> str:
+    """What an answer cost, exactly."""
+    asked, answered = price
+    cost = (asked * answer.asked + answered * (answer.tokens - answer.asked)) / MILLION
+    return format(cost.normalize(), "f")
 
 
 async def ask_json(ctx: TryContext, params: LmParams, task: str, properties: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
@@ -142,7 +165,7 @@ def conclude(ctx: TryContext, params: LmParams, told: Told, main: str) -> Result
     patch = dict(told.outputs)
     if params.out and main in patch:
         patch[params.out] = patch[main]
-    return Result(patch=fitting(ctx, patch), used={"tokens": told.tokens}, said=(*told.said, tokens_fact(ctx, told.tokens)))
+    return Result(patch=fitting(ctx, patch), said=(*told.said, tokens_fact(ctx, told.tokens)))
 
 
 def tokens_fact(ctx: TryContext, tokens: int) -> dict[str, Any]:

@@ -13,27 +13,32 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from ...errors import Refused
 from ...runs.ports import Result, StepFailed, TryContext
+from ...runs.ports.code import CHANGED, CODES
 
 WRONG_STATE = "StateValidationError"
 _made: dict[bytes, Callable[..., Any]] = {}
-_models: dict[str, Any] = {}
+MOST_MADE = 10_000
 
 
 class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"target": "class"}):
     """`class` is `module:Name` of a class with `execute(state, ctx)` or of a function; `config` is what it is made with (a function gets
-    it as keywords); `state_class` the Pydantic model of the state."""
+    it as keywords); `state_class` the Pydantic model of the state. `code` and `state_code` are the fingerprints they had when the graph was
+    compiled: a run goes on with the code it began with; `folder` and `state_folder` where they were found, if not beside the document."""
 
     target: str
     config: dict[str, Any] = {}
     state_class: str = ""
+    code: str = ""
+    folder: str = ""
+    state_code: str = ""
+    state_folder: str = ""
 
 
 class NodeState(dict[str, Any]):
@@ -61,27 +66,27 @@ class NodeContext:
         self.write = ctx.write
 
 
-def find(path: str, folder: str) -> Any:
-    """The object `module:Name` names; modules beside the graph's file are found too. Raises `StepFailed`."""
-    if folder and folder not in sys.path:
-        sys.path.append(folder)  # last: nothing installed is hidden by it
-    module, _, name = path.partition(":")
+def find(path: str, folder: str, fingerprint: str = "") -> Any:
+    """The object `module:Name` names; modules beside the graph's file come first. Raises `StepFailed`."""
     try:
-        found = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        return CODES.given(path, folder, fingerprint)
     except (ImportError, AttributeError) as error:
-        raise StepFailed(f"`{path}` cannot be imported: {error}") from error
-    return found
+        raise StepFailed(f"`{path}` cannot be imported: {error}", code="ImportError") from error
+    except Refused as error:
+        raise StepFailed(f"{error.message} ({error.hint})", code=error.code) from error
 
 
 def make(params: NodeParams, folder: str) -> Callable[..., Any]:
     """What is called with (state, ctx), made once for a class and its configuration."""
-    key = msgspec.json.encode([params.target, params.config, folder], order="sorted")
+    folder = params.folder or folder
+    key = msgspec.json.encode([params.target, params.config, folder, params.code], order="sorted")
     known = _made.get(key)
     if known is None:
-        target = find(params.target, folder)
-        known = _made[key] = instance(target, params.config).execute if isinstance(target, type) else bound(target, params.config)
+        target = find(params.target, folder, params.code)
+        made = instance(target, params.config).execute if isinstance(target, type) else bound(target, params.config)
+        known = _made[key] = made
+        if len(_made) > MOST_MADE:
+            del _made[next(iter(_made))]
     return known
 
 
@@ -109,9 +114,7 @@ def bound(function: Callable[..., Any], config: dict[str, Any]) -> Callable[...,
 def model_of(params: NodeParams, folder: str) -> Any:
     if not params.state_class:
         return None
-    if params.state_class not in _models:
-        _models[params.state_class] = find(params.state_class, folder)
-    return _models[params.state_class]
+    return find(params.state_class, params.state_folder or folder, params.state_code)
 
 
 def plain(value: Any) -> Any:
@@ -147,7 +150,7 @@ class PythonNode:
             if not isinstance(patch, Mapping):
                 raise TypeError(f"a node gives a mapping of state fields, not {type(made).__name__}")
         except StepFailed as error:
-            return Result("broken", error=str(error), code="ImportError")
+            return Result("failed" if error.code == CHANGED else "broken", error=str(error), code=error.code or "ImportError")
         except Exception as error:  # a user's code may raise anything
             return Result("broken", error=f"{type(error).__name__}: {error}", code=type(error).__name__)
         return check(model, ctx.state, dict(patch))

@@ -6,6 +6,7 @@ question, `max_iters` after so many."""
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -42,11 +43,10 @@ class React:
     ir: ClassVar[Kind] = Kind("external", config_schema(ReactParams), writes=("out",))
 
     async def run(self, ctx: TryContext, params: ReactParams) -> Result:
-        loop = Loop(ctx, params)
         try:
-            return await loop.run()
+            return await Loop(ctx, params).run()
         except StepFailed as error:
-            return msgspec.structs.replace(broken(error), used={"tokens": loop.tokens})
+            return broken(error)
 
 
 class Loop:
@@ -56,8 +56,7 @@ class Loop:
         self.tokens = 0
         self.trace: list[dict[str, Any]] = []
         self.said: list[dict[str, Any]] = []
-        budget = ctx.graph.flow.budgets.get(ctx.node.name) if ctx.graph.flow else None
-        self.most_tokens = budget.tokens if budget else 0
+        self.budget = ctx.graph.flow.budgets.get(ctx.node.name) if ctx.graph.flow else None
 
     async def run(self) -> Result:
         """Raises `StepFailed`."""
@@ -65,8 +64,10 @@ class Loop:
         self._find_tools()
         talk = messages(ctx, params, TASK)
         for _ in range(params.max_iters):
-            if self.most_tokens and self.tokens >= self.most_tokens:
-                return self._give_up(BUDGET, f"{self.tokens} tokens are used, of a budget of {self.most_tokens}")
+            for kind in ("tokens", "cost"):
+                most, spent = (Decimal(str(part)) for part in (getattr(self.budget, kind, 0) or 0, (ctx.used or {}).get(kind, 0)))
+                if most and spent >= most:
+                    return self._give_up(BUDGET, f"{spent} {kind} are used, of a budget of {most}")
             answer = await ask(ctx, params, Prompt(tuple(talk), tools=tuple(map(function_of, self.tools.items()))))
             self.tokens += answer.tokens
             if not answer.calls:
@@ -110,7 +111,7 @@ class Loop:
     def _give_up(self, code: str, said: str) -> Result:
         patch = fitting(self.ctx, {"tool_trace": self.trace})
         facts = (*self.said, tokens_fact(self.ctx, self.tokens))
-        return Result("failed", error=said, code=code, patch=patch or None, used={"tokens": self.tokens}, said=facts)
+        return Result("failed", error=said, code=code, patch=patch or None, said=facts)
 
 
 def function_of(named: tuple[str, ToolSpec]) -> dict[str, Any]:

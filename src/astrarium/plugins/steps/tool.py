@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ...runs.ports import Called, Result, StepOutcome, TryContext
+from ...runs.ports import Called, Result, Spawn, StepOutcome, TryContext
 from .filling import fitting
 
 REPLAY_MISSING = "replay_missing"
@@ -38,9 +38,12 @@ class ToolCall:
 
     async def run(self, ctx: TryContext, params: ToolParams) -> Result:
         args = {name: ctx.state[field] for name, field in params.inputs.items() if field in ctx.state}
-        called = await ctx.call_tool(params.tool, {**args, **params.static})
+        called = await ctx.call_tool(params.tool, {**args, **params.static}, waits=True)
         if not called.ok:
             return Result(outcome_of(called), error=called.error, code=called.code, said=called.said)
+        if isinstance(called.result, Spawn):
+            fields = {params.out: ""} if params.out else {}
+            return Result(spawn=msgspec.structs.replace(called.result, fields=fields), said=called.said)
         return Result(patch=fitting(ctx, {params.out: called.result}) if params.out else None, said=called.said)
 
 

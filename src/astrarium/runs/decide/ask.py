@@ -6,6 +6,7 @@ from typing import Any
 
 from ...errors import Invalid, Problem, Refused
 from ...kernel.types import Facts
+from ...spec.ir.pack.policy import SAFETY_PII, VIOLATION, Policy, violated, violation_fact, withheld
 from ..birth import Events, ask_until
 from ..message import (
     AnswerAsk,
@@ -40,6 +41,14 @@ def answer_ask(state: RunState, command: AnswerAsk, facts: Facts) -> Events:
     step = state.steps.get(command.no)
     if step is None or step.status != "asking" or step.ask is None:
         raise Refused(f"step {command.no} is not waiting for an answer", code="not_waiting")
+    policy = state.known.plan.policy if state.known.shape is not None else Policy()
+    found = violated(policy, [command.answer, command.reason])
+    said = tuple(violation_fact(one, SAFETY_PII, state.alias or state.run) for one in found)
+    if any(one.severity == "halt" for one in found):
+        reason, kept = withheld(policy, command.reason), withheld(policy, command.answer)
+        given = AnswerGiven(command.no, command.by, command.approve, kept, reason)
+        error = f"{SAFETY_PII}: {found[0].reason}"
+        return [given, *end_step(state, step, StepEnded(step.no, "failed", error=error, code=VIOLATION, said=said), facts.now)]
     given = AnswerGiven(command.no, command.by, command.approve, command.answer, command.reason)
     if not command.approve:
         rejected = StepEnded(step.no, "rejected", error=command.reason or "rejected", code="rejected" if state.known.shape else "")
@@ -54,7 +63,7 @@ def answer_ask(state: RunState, command: AnswerAsk, facts: Facts) -> Events:
         return [given]
     output = as_json(command.answer) if command.answer else None
     answer = command.answer if state.known.shape is not None else None
-    return [given, *end_step(state, step, StepEnded(step.no, output=output, patch=patch, answer=answer), facts.now)]
+    return [given, *end_step(state, step, StepEnded(step.no, output=output, patch=patch, answer=answer, said=said), facts.now)]
 
 
 def answer_patch(shape: Shape, ask: Ask, answer: dict[str, Any]) -> dict[str, Any] | None:

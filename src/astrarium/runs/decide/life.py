@@ -10,6 +10,7 @@ from ..birth import Events, begin, following, is_teller, queue_slot
 from ..message import (
     ExpireFan,
     FanExpired,
+    LeavePlace,
     MarkStep,
     PauseRun,
     RenameRun,
@@ -24,23 +25,31 @@ from ..message import (
     RunRenamed,
     RunReopened,
     RunResumed,
+    RunStoodAside,
     RunStopping,
+    RunWentOn,
     StepEnded,
     StepMarked,
     StopRun,
     TimeOutRun,
 )
 from ..routing.port import Ended
+from ..routing.rules.budget import EXHAUSTED
+from ..row import shown_status
 from ..state import RunState, Step
-from .end import resting
+from .end import paused_after, resting
 
 NEVER_S = 1e9
 """The grace of a cooperative stop that was given none: a try that goes on to its end is waited for."""
 
 
 def slot_granted(state: RunState, command: SlotGranted, facts: Facts) -> Events:
-    if state.status != "queued" or command.name != queue_slot(state.queue):
+    place = facts.slots.get(command.name)
+    left_again = place is not None and f"run:{state.run}" not in place.holders
+    if not state.in_line or left_again or command.name != queue_slot(state.queue):
         return []
+    if state.status == "running":
+        return [RunWentOn()]
     if state.round > 1 and state.prepared:
         return resume_round(state, facts.now)
     prepare = state.known.graph.prepare is not None and not state.prepared
@@ -53,7 +62,7 @@ def resume_round(state: RunState, now: int) -> Events:
 
 
 def prepared(state: RunState, command: Resolved, facts: Facts) -> Events:
-    if state.prepared or state.known.graph.prepare is None or state.status in ("ended", "queued"):
+    if state.prepared or state.known.graph.prepare is None or state.status in ("ended", "queued", "parked"):
         return []
     if command.error:
         return [RunPrepared(command), RunEnded("failed", "prepare")]
@@ -66,8 +75,8 @@ def prepared(state: RunState, command: Resolved, facts: Facts) -> Events:
 
 
 def stop_run(state: RunState, command: StopRun, facts: Facts) -> Events:
-    if command.if_queued and state.status != "queued":
-        stands = "has ended" if state.status == "ended" else f"is {state.status}"
+    if command.if_queued and not state.in_line:
+        stands = "has ended" if state.status == "ended" else f"is {shown_status(state)[0]}"
         raise Refused(f"run {state.alias} of {state.name} is not queued: it {stands}", code="not_queued")
     if state.status == "ended":
         raise Refused(f"run {state.alias} of {state.name} is not running", code="not_running")
@@ -79,7 +88,7 @@ def stop_run(state: RunState, command: StopRun, facts: Facts) -> Events:
         return [RunStopping(command.outcome, command.reason, command.mode, grace_s)]
     stopping = RunStopping(command.outcome, command.reason, command.mode, grace_s)
     unprepared = state.known.graph.prepare is not None and not state.prepared
-    if state.status == "queued" or unprepared:
+    if state.status in ("queued", "parked") or unprepared:
         return [stopping, RunEnded(command.outcome, command.reason)]
     return stop_steps(state, stopping, facts.now)
 
@@ -110,34 +119,41 @@ def is_held(step: Step) -> bool:
 
 
 def time_out_run(state: RunState, command: TimeOutRun, facts: Facts) -> Events:
-    if command.round != state.round or state.status in ("ended", "stopping", "paused", "pausing"):
+    if command.round != state.round or state.status != "running" or state.in_line:
         return []
     if state.due > facts.now:
         return []
-    return stop_run(state, StopRun("failed", "timed_out"), facts)
+    reason = "timed_out" if state.known.shape is None else EXHAUSTED  # a graph of rules has its time from its budget
+    return stop_run(state, StopRun("failed", reason), facts)
 
 
 def pause_run(state: RunState, command: PauseRun, facts: Facts) -> Events:
-    if state.status != "running" or not state.known.graph.doors.pause:
-        raise Refused(f"run {state.alias} is {state.status}, so it cannot be paused", code="not_running")
-    if state.known.shape is not None and state.asking and not state.active and not state.ready:
+    if state.status not in ("running", "queued") or not state.known.graph.doors.pause:
+        raise Refused(f"run {state.alias} is {shown_status(state)[0]}, so it cannot be paused", code="not_running")
+    if state.known.shape is not None and state.asks:
         raise Refused(f"run {state.alias} waits for an answer, so it cannot be paused", code="waiting")
     if any(step.status == "running" for step in state.steps.values()):
         return [RunPausing()]
     return [RunPausing(), RunPaused()]
 
 
+def leave_place(state: RunState, command: LeavePlace, facts: Facts) -> Events:
+    return [RunStoodAside()] if state.rests and not state.aside else []
+
+
 def resume_run(state: RunState, command: ResumeRun, facts: Facts) -> Events:
-    if state.status not in ("paused", "pausing"):
-        raise Refused(f"run {state.alias} is {state.status}, not paused", code="not_paused")
+    if state.status not in ("paused", "parked", "pausing"):
+        raise Refused(f"run {state.alias} is {shown_status(state)[0]}, not paused", code="not_paused")
     return [RunResumed()]
 
 
 def expire_fan(state: RunState, command: ExpireFan, facts: Facts) -> Events:
-    if state.status != "running" or command.round != state.round:
+    if state.status not in ("running", "pausing", "paused") or command.round != state.round:
         return []
     moves = state.known.router.expire(state.known.plan, state.memo, command.at, state.document)
-    return [FanExpired(command.at, tuple(moves)), *following(moves, facts.now, state)] if moves else []
+    if not moves:
+        return []
+    return paused_after(state, [FanExpired(command.at, tuple(moves)), *following(moves, facts.now, state)])
 
 
 def reopen_run(state: RunState, command: ReopenRun, facts: Facts) -> Events:
@@ -155,7 +171,7 @@ def reopen_run(state: RunState, command: ReopenRun, facts: Facts) -> Events:
     memo = router.load(plan, back.memo if back is not None else router.dump(state.memo))
     reset = set(router.reset(plan, memo, command.step))
     if back is not None:
-        reset.update(no for no in state.steps if no > back.no)
+        reset.update(no for no in back.later if no in state.steps)
     reopened = RunReopened(
         number, tuple(sorted(reset)), command.step, command.queue, command.queue_limit, command.at_once,
         parent=command.parent, back=back,

@@ -8,8 +8,10 @@ from ...errors import Refused
 from ...kernel.types import Facts
 from ...spec.expand import Variables
 from ...spec.graph import Retry
+from ...spec.ir.pack.policy import FINAL
 from ...spec.retry import may_retry, retry_delay_s, settle_retry
 from ..birth import Events
+from ..fold.move import with_tries
 from ..message import (
     ChildEnded,
     ChildrenSpawned,
@@ -21,7 +23,8 @@ from ..message import (
     StepEnded,
     StepStarted,
 )
-from ..ports import StepOutcome
+from ..ports import StepOutcome, Used
+from ..routing.rules.budget import overdrawn, sum_used
 from ..state import RunState, Step
 from .ask import ask
 from .children import children_output
@@ -32,7 +35,7 @@ NOT_SUCCESS = frozenset(("failed", "timed_out", "broken", "lost"))
 
 def start_try(state: RunState, command: StartTry, facts: Facts) -> Events:
     step = state.steps.get(command.no)
-    if state.status not in ("running", "stopping") or step is None or step.status not in ("offered", "delayed"):
+    if not state.goes or step is None or step.status not in ("offered", "delayed"):
         return []  # the run moved on: nobody owes this job any more
     if step.status == "delayed" and step.due > facts.now:
         raise Refused(f"step {command.no} of run {state.run} is not due yet")
@@ -54,17 +57,26 @@ def end_try(state: RunState, command: EndTry, facts: Facts) -> Events:
             StepDelayed(step.no, at, "repeat", command.error, command.exit_code, command.output),
             *resting(state, step),
         ]
-    if goes_on and command.outcome in NOT_SUCCESS and command.retry_in_s is not None and step.retries < command.retry_limit:
+    more = goes_on and command.outcome in NOT_SUCCESS and command.retry_in_s is not None and step.retries < command.retry_limit
+    if more and command.retry_in_s is not None and not spent(state, step, command.used):
         at = facts.now + int(command.retry_in_s * 1_000_000)
-        return [StepDelayed(step.no, at, "retry", command.error, command.exit_code), *resting(state, step)]
+        return [StepDelayed(step.no, at, "retry", command.error, command.exit_code, used=command.used), *resting(state, step)]
     end = StepEnded(
         step.no, command.outcome, (), command.output, command.patch, command.exit_code, command.error,
         command.tolerated, command.marked, command.passed, command.partial, command.code, "", None, command.used, command.said,
         command.artifacts,
     )  # fmt: skip
-    if state.known.shape is not None and command.outcome in NOT_SUCCESS and has_no_tries_left(state, step):
+    if state.known.shape is not None and command.outcome in NOT_SUCCESS and command.code not in FINAL and has_no_tries_left(state, step):
         end = msgspec.structs.replace(end, outcome="failed", code="retry_exhausted")
     return end_step(state, step, end, facts.now)
+
+
+def spent(state: RunState, step: Step, used: Used | None) -> bool:
+    """Whether a try used up what its node, or the run, may use: then there is no further one."""
+    if state.known.shape is None or used is None:
+        return False
+    plan = state.known.plan
+    return bool(overdrawn(plan.budgets, state.memo.used, plan.names[step.node], with_tries(step, used)))
 
 
 def has_no_tries_left(state: RunState, step: Step) -> bool:
@@ -119,7 +131,9 @@ def end_child(state: RunState, command: EndChild, facts: Facts) -> Events:
         return []
     if command.round != state.round and (not command.key or command.key != children.specs[command.index].key):
         return []
-    ended = ChildEnded(command.no, command.index, command.run, command.outcome, command.outputs, command.error, command.state)
+    ended = ChildEnded(
+        command.no, command.index, command.run, command.outcome, command.outputs, command.error, command.state, command.used
+    )
     more = children.next < len(children.specs) and state.status != "stopping"
     if children.open > 1 or more:
         return [ended]
@@ -132,21 +146,25 @@ def end_parent(state: RunState, step: Step, last: ChildEnded, facts: Facts) -> E
     assert children is not None
     states = list(children.states)
     states[last.index] = msgspec.structs.replace(
-        states[last.index], run=last.run, outcome=last.outcome, outputs=last.outputs, error=last.error, state=last.state
+        states[last.index], run=last.run, outcome=last.outcome, outputs=last.outputs, error=last.error, state=last.state, used=last.used
     )
     output = children_output(children.specs, states, children.parallel)
     outcomes = [child.outcome for child in states]
     if state.status == "stopping":
         return end_step(state, step, StepEnded(step.no, "cancelled", output=output), facts.now)
+    used = sum_used(child.used for child in states)
     bad = [child for child in states if child.outcome not in ("succeeded", "partial")]
     if not bad:
-        patch = {mine: one.state[theirs] for one in states for mine, theirs in children.fields.items() if theirs in one.state}
-        end = StepEnded(step.no, output=output, patch=patch or None, partial="partial" in outcomes)
+        given = [(one.state, *pair) for one in states for pair in children.fields.items()]
+        patch = {mine: state[theirs] if theirs else state for state, mine, theirs in given if not theirs or theirs in state}
+        end = StepEnded(step.no, output=output, patch=patch or None, partial="partial" in outcomes, used=used)
         return end_step(state, step, end, facts.now)
     error = next((child.error for child in bad if child.error), f"{len(bad)} of {len(states)} child runs did not succeed")
     if children.retry_in_s is not None and step.retries < children.retry_limit:
         at = facts.now + int(children.retry_in_s * 1_000_000)
         return [StepDelayed(step.no, at, "retry", error)]
     outcome: StepOutcome = "rejected" if all(child.outcome == "rejected" for child in bad) else "failed"
-    end = StepEnded(step.no, outcome, output=output, error=error, tolerated=children.tolerated, marked=children.marked)
+    end = StepEnded(
+        step.no, outcome, output=output, error=error, tolerated=children.tolerated, marked=children.marked, used=used
+    )
     return end_step(state, step, end, facts.now)

@@ -14,6 +14,7 @@ from ..message import (
     ExpireFan,
     ForkRun,
     ImportRun,
+    LeavePlace,
     LoseTry,
     MarkStep,
     PauseRun,
@@ -31,6 +32,7 @@ from ..state import RunState
 from .ask import answer_ask, time_out_ask
 from .life import (
     expire_fan,
+    leave_place,
     mark_step,
     pause_run,
     prepared,
@@ -59,6 +61,7 @@ DECISIONS: dict[type, Decision] = {
     StopRun: stop_run,
     TimeOutRun: time_out_run,
     PauseRun: pause_run,
+    LeavePlace: leave_place,
     ResumeRun: resume_run,
     ReopenRun: reopen_run,
     MarkStep: mark_step,

@@ -18,9 +18,12 @@ from ..message import (
     RunRenamed,
     RunReopened,
     RunResumed,
+    RunStoodAside,
     RunStopping,
+    RunWentOn,
     StartRun,
 )
+from ..routing.rules.memo import open_memo
 from ..row import STEPS, step_row
 from ..state import RunState, Step
 from .move import promote, take_moves
@@ -40,6 +43,7 @@ def created(state: RunState, start: StartRun, at: int) -> None:
     state.memo = definition.router.fresh(definition.plan)
     if definition.shape is not None:
         state.document = definition.shape.complete(start.state)
+        open_memo(state.memo, start.alias or state.run, start.said)
     state.run_touched = True
 
 
@@ -55,11 +59,13 @@ def on_forked(state: RunState, event: RunForked, at: int) -> None:
     if fork.document:
         state.document = dict(fork.document)
     state.overrides, state.answers, state.answered_by = fork.overrides, dict(fork.answers), fork.by
-    if fork.resolved is not None:
+    if fork.resolved is not None and fork.resolved != state.resolved:  # equal ones are one, so that every process dumps the same
         state.resolved = fork.resolved
     definition = state.known
     if fork.memo is not None:
         state.memo = definition.router.load(definition.plan, fork.memo)
+        if definition.shape is not None:
+            open_memo(state.memo, fork.start.alias or state.run, fork.start.said)
     inherit(state, fork.steps, inherited=True)
 
 
@@ -98,7 +104,7 @@ def on_imported(state: RunState, event: RunImported, at: int) -> None:
 
 
 def on_began(state: RunState, event: RunBegan, at: int) -> None:
-    state.status = "running"
+    state.status, state.aside, state.paused_at = "running", False, 0
     state.began_at = at
     state.due = at + int(state.known.graph.timeout_s * 1_000_000) if state.known.graph.timeout_s else 0
     state.run_touched = True
@@ -115,23 +121,59 @@ def on_prepared(state: RunState, event: RunPrepared, at: int) -> None:
 
 
 def on_pausing(state: RunState, event: RunPausing, at: int) -> None:
-    state.status = "pausing"
+    if state.status == "queued":
+        state.status, state.aside = "parked", True
+    else:
+        state.status = "pausing"
     state.run_touched = True
 
 
 def on_paused(state: RunState, event: RunPaused, at: int) -> None:
-    state.status = "paused"
-    state.paused_at = at
+    if state.status != "parked":
+        state.status = "paused"
+    state.paused_at = state.paused_at or at
     state.run_touched = True
 
 
 def on_resumed(state: RunState, event: RunResumed, at: int) -> None:
-    state.status = "running"
-    if state.due and state.paused_at:
+    count_on(state, at)
+    state.run_touched = True
+    state.status = "queued" if state.status == "parked" else "running"
+    if not state.aside:
+        go_on(state)
+
+
+def on_stood_aside(state: RunState, event: RunStoodAside, at: int) -> None:
+    state.aside = True
+
+
+def on_went_on(state: RunState, event: RunWentOn, at: int) -> None:
+    state.aside = False
+    count_on(state, at)
+    state.run_touched = True
+    go_on(state)
+
+
+def note_line(state: RunState, at: int) -> None:
+    """Time in line is not the run's own."""
+    if not state.in_line:
+        if state.status == "running":
+            count_on(state, at)
+    elif not state.paused_at:
+        state.paused_at = at
+        state.run_touched = True
+
+
+def count_on(state: RunState, at: int) -> None:
+    """Time is the run's own again."""
+    if state.due and 0 < state.paused_at < at:
+        state.passed.append(state.due)
         state.due += at - state.paused_at
     state.paused_at = 0
-    state.run_touched = True
-    # Jobs that came due meanwhile were let go: ask for all of them again.
+
+
+def go_on(state: RunState) -> None:
+    """Jobs that came due meanwhile were let go: ask for all of them again."""
     state.fresh.extend(no for no, step in state.steps.items() if step.status in ("offered", "delayed"))
     state.let_go = []
     for no, step in state.steps.items():
@@ -178,15 +220,19 @@ def on_reopened(state: RunState, event: RunReopened, at: int) -> None:
     forgotten = set(event.reset)
     state.made = [no for no in state.made if no not in forgotten]
     state.outcome, state.reason = None, ""
+    state.anchor_due = 0
     state.stop_outcome, state.stop_reason = None, ""
     waits = bool(event.queue) and not event.at_once
     state.status = "queued" if waits else "running"
     state.queue, state.queue_limit = event.queue, event.queue_limit
     state.ending = None
+    state.aside = False
     state.queued_at = at if waits else 0
     state.began_at = at
     state.ended_at = 0
     state.ready, state.active, state.asking, state.paused_at = [], 0, 0, 0
+    if state.due:
+        state.passed.append(state.due)
     state.due = at + int(definition.graph.timeout_s * 1_000_000) if definition.graph.timeout_s else 0
     state.run_touched = True
     if event.moves:

@@ -8,7 +8,9 @@ from typing import Any
 from ..message import (
     StepEnded,
 )
+from ..ports import Used
 from ..routing.port import Abort, Ended, Fan, Merge, MoveOn, Question, Skip, Visit
+from ..routing.rules.budget import add_used
 from ..state import RunState, Step
 
 HOLDS_ROOM = frozenset(("offered", "running", "delayed", "parent"))
@@ -58,8 +60,8 @@ FURTHER: dict[type, Callable[[RunState, Any, int], None]] = {Merge: on_merge, Fa
 
 
 def promote(state: RunState) -> None:
-    """Offer visited steps, as many as `max_active_steps` allows; nothing new while the run pauses."""
-    if not state.ready or state.status not in ("running", "stopping"):
+    """Offer visited steps, as many as `max_active_steps` allows; nothing new while the run pauses, or waits for its place."""
+    if not state.ready or not state.goes:
         return
     limit = state.known.graph.max_active_steps
     room = len(state.ready) if limit <= 0 else max(0, limit - state.active)
@@ -85,5 +87,14 @@ def shift(state: RunState, step: Step, status: Any) -> None:
 def ended_of(step: Step, event: StepEnded) -> Ended:
     return Ended(
         step.node, step.no, event.outcome, event.tolerated, event.marked, event.passed, event.partial, event.code, event.goto,
-        event.patch, event.answer, event.used, event.said,
+        event.patch, event.answer, with_tries(step, event.used), event.said, step.retries + 1,
     )  # fmt: skip
+
+
+def with_tries(step: Step, used: Used | None) -> Used | None:
+    """What a step used, its tries that were repeated included."""
+    if not step.used:
+        return used
+    total = dict(step.used)
+    add_used(total, used)
+    return total

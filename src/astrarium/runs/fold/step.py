@@ -16,7 +16,8 @@ from ..message import (
     StepMarked,
     StepStarted,
 )
-from ..state import Children, ChildState, RunState, Step
+from ..routing.rules.budget import add_used
+from ..state import ANCHOR_EVERY, ANCHOR_STEP_BYTES, Children, ChildState, RunState, Step
 from .move import ended_of, promote, shift, take_moves
 
 
@@ -34,6 +35,9 @@ def on_step_delayed(state: RunState, event: StepDelayed, at: int) -> None:
     shift(state, step, "delayed")
     step.due = event.at
     step.error, step.exit_code = event.error, event.exit_code
+    if event.used:
+        step.used = step.used or {}
+        add_used(step.used, event.used)
     if event.why == "retry":
         step.retries += 1
     elif event.why == "repeat":
@@ -73,8 +77,8 @@ def on_spawned(state: RunState, event: ChildrenSpawned, at: int) -> None:
 
 
 def let_go(state: RunState, no: int, children: Children) -> None:
-    """Start children, as many as may be open at once; none while the run pauses or stops."""
-    if state.status != "running":
+    """Start children, as many as may be open at once; none while the run pauses, stops, or waits for its place."""
+    if state.status != "running" or state.aside:
         return
     most = children.max_active or len(children.specs)
     while children.next < len(children.specs) and children.open < most:
@@ -88,7 +92,7 @@ def on_child_ended(state: RunState, event: ChildEnded, at: int) -> None:
     assert children is not None
     child = children.states[event.index]
     child.run, child.outcome, child.outputs, child.error = event.run, event.outcome, event.outputs, event.error
-    child.state = event.state
+    child.state, child.used = event.state, event.used
     children.open -= 1
     state.let_go = []
     let_go(state, event.no, children)
@@ -112,6 +116,8 @@ def on_step_ended(state: RunState, event: StepEnded, at: int) -> None:
         state.told.extend(artifact_row(state.scope, RUN, state.run, made, at) for made in event.artifacts)
     if state.known.shape is not None:
         step.code, step.patch = event.code, event.patch
+        if event.anchor:
+            state.anchor_due = event.no + max(ANCHOR_EVERY, len(bytes(event.anchor)) // ANCHOR_STEP_BYTES)
     if event.patch and not step.branch:
         state.document.update(event.patch)
     take_moves(state, ended_of(step, event), event.moves, at)

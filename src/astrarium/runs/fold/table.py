@@ -21,7 +21,9 @@ from ..message import (
     RunRenamed,
     RunReopened,
     RunResumed,
+    RunStoodAside,
     RunStopping,
+    RunWentOn,
     StepAsked,
     StepDelayed,
     StepDropped,
@@ -43,7 +45,9 @@ from .life import (
     on_renamed,
     on_reopened,
     on_resumed,
+    on_stood_aside,
     on_stopping,
+    on_went_on,
 )
 from .step import (
     on_answer,
@@ -81,4 +85,6 @@ FOLDS: dict[type, Fold] = {
     RunRenamed: on_renamed,
     StepDropped: on_dropped,
     FanExpired: on_expired,
+    RunStoodAside: on_stood_aside,
+    RunWentOn: on_went_on,
 }

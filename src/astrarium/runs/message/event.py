@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...kernel.record.artifact import Artifact
-from ..ports import Ask, Child, StepOutcome
+from ..ports import Ask, Child, StepOutcome, Used
 from ..routing.port import MoveOn, RunOutcome
 from .order import Back, ForkRun, ImportRun, Parent, Resolved, StartRun, StopMode
 
@@ -53,6 +53,7 @@ class StepDelayed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     error: str = ""
     exit_code: int | None = None
     output: str | None = None
+    used: Used | None = None
 
 
 class StepAsked(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
@@ -90,10 +91,12 @@ class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     outputs: dict[str, str] = {}
     error: str = ""
     state: dict[str, Any] = {}
+    used: Used | None = None
 
 
 class StepEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
-    """A checkpoint: the step's outcome, its output or patch, and the moves that follow."""
+    """A checkpoint: the step's outcome, its output or patch, and the moves that follow. Now and then it carries an `anchor`: the run as it
+    was before, without what had ended (`state.dump_anchor`), so that the past of a long run is not read from its beginning."""
 
     no: int
     outcome: StepOutcome = "succeeded"
@@ -109,9 +112,10 @@ class StepEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     code: str = ""
     goto: str = ""
     answer: dict[str, Any] | None = None
-    used: dict[str, float] | None = None
+    used: Used | None = None
     said: tuple[dict[str, Any], ...] = ()
     artifacts: tuple[Artifact, ...] = ()
+    anchor: msgspec.Raw = msgspec.Raw()
 
 
 class StepDropped(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
@@ -137,6 +141,14 @@ class RunPaused(msgspec.Struct, frozen=True, tag=True):
 
 class RunResumed(msgspec.Struct, frozen=True, tag=True):
     pass
+
+
+class RunStoodAside(msgspec.Struct, frozen=True, tag=True):
+    """Its place in the queue is for others until it goes on."""
+
+
+class RunWentOn(msgspec.Struct, frozen=True, tag=True):
+    """It has a place in its queue again."""
 
 
 class RunStopping(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
@@ -181,5 +193,5 @@ class RunRenamed(msgspec.Struct, frozen=True, tag=True):
 EVENTS = (
     RunCreated, RunForked, RunImported, RunBegan, RunPrepared, StepStarted, StepDelayed, StepAsked, AnswerGiven, ChildrenSpawned,
     ChildEnded, StepEnded, RunPausing, RunPaused, RunResumed, RunStopping, RunEnded, RunReopened, StepMarked, RunRenamed, StepDropped,
-    FanExpired,
+    FanExpired, RunStoodAside, RunWentOn,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from ...kernel.record.artifact import Artifact
-from ..ports import Ask, Child, StepOutcome
+from ..ports import Ask, Child, StepOutcome, Used
 from ..routing.port import RunOutcome
 
 StopMode = Literal["signal", "cooperative"]
@@ -63,7 +63,8 @@ class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     """Begin a life. `alias` is the id the client knows it by; `chosen` = the client chose it, so it must be free.
     `queue` waits for a place among `queue_limit` (0 = no limit), or `at_once` takes one beyond it; `exclusive` and `max_active`
     refuse when runs of that name are active. `resolved`: what its first job would find, for a run that begins at once.
-    `state` is what a graph of rules starts with, its other fields being their defaults."""
+    `state` is what a graph of rules starts with, its other fields being their defaults; `said`: facts it starts with, as {fact, slots,
+    source}: what its packs found in the state."""
 
     graph: str
     name: str
@@ -85,6 +86,7 @@ class StartRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     labels: dict[str, str] = {}
     resolved: Resolved | None = None
     state: dict[str, Any] = {}
+    said: tuple[dict[str, Any], ...] = ()
 
     def told(self) -> Any:
         """What the client said, for telling whether two uses of an idempotency key are the same request."""
@@ -176,7 +178,7 @@ class EndTry(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     parallel: bool = False
     fields: dict[str, str] = {}
     code: str = ""
-    used: dict[str, float] | None = None
+    used: Used | None = None
     said: tuple[dict[str, Any], ...] = ()
     artifacts: tuple[Artifact, ...] = ()
 
@@ -215,6 +217,7 @@ class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):
     error: str = ""
     key: str = ""
     state: dict[str, Any] = {}
+    used: Used | None = None
 
 
 class ExpireFan(msgspec.Struct, frozen=True, tag=True):
@@ -242,16 +245,22 @@ class PauseRun(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
+class LeavePlace(msgspec.Struct, frozen=True, tag=True):
+    """The run's own: while it is paused, or waits for people, its place in the queue is for others."""
+
+
 class ResumeRun(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
 class Back(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run as it was when step `no` had ended and what follows was decided: the router's dump and the state document."""
+    """A run as it was when step `no` had ended and what follows was decided: the router's dump and the state document. `later`: the
+    steps that had not ended by then."""
 
     no: int
     memo: Any
     document: dict[str, Any] = {}
+    later: tuple[int, ...] = ()
 
 
 class ReopenRun(msgspec.Struct, frozen=True, omit_defaults=True, tag=True):

@@ -1,21 +1,27 @@
 """How two runs differ: step by step on their ways, and at their ends. A pure function of two histories.
 
 Source of the shape: Stargraph 0.8 (contract 5.3): steps without a difference are left out; of several kinds of difference a step is called
-by the first of state, node output, edge taken.
+by the first of state, node output, edge taken, side effect (calls of tools).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from ...kernel.engine import Engine
 from ...kernel.types import Scope
+from ..row import run_outputs
+from ..state import RunState
+from .effect import Effect, effects_of
 from .read import Checkpoint, checkpoints, find_run
 
-Diverged = Literal["state", "node_output", "edge_taken"]
+Diverged = Literal["state", "node_output", "edge_taken", "side_effect"]
+END = "end:"
+"""Before the outcome of a run that went nowhere from a step."""
 Op = dict[str, Any]
 """One operation of JSON Patch (RFC 6902): `add`, `remove` or `replace`."""
 
@@ -28,13 +34,15 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class StepDiff(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`step` is the place on the way. `edge_diff`: where each went from there; `node_diff`: which node each visited, where they differ."""
+    """`step` is the place on the way. `edge_diff`: where each went from there; `node_diff`: which node each visited;
+    `side_effect_diff`: the calls of tools each made, as lists of `Effect`, where they differ."""
 
     step: int
     branch_id: str
     diverged_at: Diverged
     state_diff: list[Op] = []
     output_diff: Pair | None = None
+    side_effect_diff: Pair | None = None
     edge_diff: Pair | None = None
     node_diff: Pair | None = None
 
@@ -51,19 +59,30 @@ class RunDiff(msgspec.Struct, frozen=True):
 
 
 class Life(msgspec.Struct, frozen=True):
-    """A run for comparison: its ended steps, the state and status it came to."""
+    """A run for comparison: its ended steps, the state and status it came to; `effects` by the number of the step."""
 
     run: str
     checkpoints: Sequence[Checkpoint]
     state: Mapping[str, Any]
     status: str
     outcome: str = ""
+    effects: Mapping[int, Sequence[Effect]] = {}
+    one_way: bool = True
+    """Whether places are those of a way; in a graph of edges they are those of the nodes in its file."""
 
 
-async def life_of(engine: Engine, run: str, scope: Scope) -> Life:
-    """Raises `NotFound`, and `Refused` when its log was pruned."""
+async def life_of(engine: Engine, run: str, scope: Scope, logs: Path) -> Life:
+    """`logs` is the folder of all logs. Raises `NotFound`, and `Refused` when its log was pruned."""
     state = await find_run(engine, run, scope)
-    return Life(run, await checkpoints(engine, run, scope), state.document, state.status, state.outcome or "")
+    steps, effects = await checkpoints(engine, run, scope), await effects_of(engine, logs, state)
+    one_way = state.known.shape is not None
+    came_to = state.document if one_way else {"params": dict(given_params(state)), "outputs": run_outputs(state)}
+    return Life(run, steps, came_to, state.status, state.outcome or "", effects, one_way)
+
+
+def given_params(state: RunState) -> Iterator[tuple[str, str]]:
+    """A DAG's parameters by name, those without one by their place."""
+    return ((name or str(place), value) for place, (name, value) in enumerate(state.resolved.params, 1))
 
 
 def diff_runs(one: Life, other: Life) -> RunDiff:
@@ -87,34 +106,38 @@ def _route(steps: Mapping[tuple[int, str], Checkpoint]) -> list[str]:
 def _diff_step(
     key: tuple[int, str], left: Checkpoint | None, right: Checkpoint | None, one: Life, other: Life
 ) -> StepDiff | None:
+    outputs, effects = _pair(_output(left), _output(right)), _pair(_effects(left, one), _effects(right, other))
+    nodes = _pair(left.node if left else None, right.node if right else None)
     if left is None or right is None:
-        there = left or right
-        assert there is not None
-        outputs = Pair(_output(left), _output(right))
-        nodes = Pair(left.node if left else None, right.node if right else None)
-        return StepDiff(*key, "edge_taken", output_diff=outputs, node_diff=nodes)
-    state = json_patch(left.state, right.state)
-    outputs_differ = _output(left) != _output(right)
-    edges = Pair(_edges(left, one), _edges(right, other))
-    if not (state or outputs_differ or edges.orig != edges.cf or left.node != right.node):
-        return None
-    kind: Diverged = "state" if state else "node_output" if outputs_differ else "edge_taken"
-    return StepDiff(
-        *key, kind, state, Pair(_output(left), _output(right)) if outputs_differ else None,
-        edges if edges.orig != edges.cf else None, Pair(left.node, right.node) if left.node != right.node else None,
-    )  # fmt: skip
+        return StepDiff(*key, "edge_taken", [], outputs, effects, None, nodes)
+    state, edges = json_patch(left.state, right.state), _pair(_edges(left, one), _edges(right, other))
+    kind: Diverged | None = (
+        "state" if state else "node_output" if outputs else "edge_taken" if edges or nodes else "side_effect" if effects else None
+    )
+    return StepDiff(*key, kind, state, outputs, effects, edges, nodes) if kind is not None else None
+
+
+def _pair(left: Any, right: Any) -> Pair | None:
+    return Pair(left, right) if left != right else None
+
+
+def _effects(one: Checkpoint | None, life: Life) -> list[Effect] | None:
+    return list(life.effects.get(one.no, ())) if one is not None else None
 
 
 def _output(one: Checkpoint | None) -> Any:
     if one is None:
         return None
-    return one.patch if one.patch is not None else one.output
+    made = one.patch if one.patch is not None else one.output
+    return made if one.outcome == "succeeded" else {"outcome": one.outcome, "error": one.error, "output": made}
 
 
 def _edges(one: Checkpoint, life: Life) -> list[str]:
-    """Where it went from there: the nodes at the next place, or the end it came to."""
+    """Where it went from there: the nodes at the next place, or the end it came to; nothing in a graph of edges."""
+    if not life.one_way:
+        return []
     following = [step.node for step in life.checkpoints if step.place == one.place + 1]
-    return following or [f"end:{life.outcome or life.status}"]
+    return following or [f"{END}{life.outcome or life.status}"]
 
 
 def json_patch(left: Any, right: Any, path: str = "") -> list[Op]:

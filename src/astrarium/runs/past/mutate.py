@@ -13,6 +13,7 @@ import msgspec
 
 from ...errors import Invalid, Problem
 from ...kernel.engine import Engine
+from ...spec.ir.pack.policy import SAFETY_PII, Policy, violated
 from ..decide.ask import answer_patch
 from ..message import ForkRun, Inherited, StartRun
 from ..routing.port import Fact
@@ -84,6 +85,15 @@ def check(source: RunState, mutation: Mutation, place: int) -> None:
         for path, facts in (("facts_assert", mutation.said), ("facts_retract", mutation.unsaid))
         for fact in facts
         if not isinstance(fact.get("fact"), str) or not isinstance(fact.get("slots", {}), Mapping)
+    ]
+    policy = source.known.plan.policy if shape is not None else Policy()
+    given = {"state_overrides": mutation.document, "facts_assert": mutation.said, "node_output_overrides": mutation.overrides,
+             "respond_payloads": mutation.answers}  # fmt: skip
+    problems += [
+        Problem(f"{found.reason}, which the pack {SAFETY_PII} does not let in", path)
+        for path, value in given.items()
+        for found in violated(policy, value)
+        if found.severity == "halt"
     ]
     if problems:
         raise Invalid(str(problems[0]), problems)

@@ -1,4 +1,4 @@
-"""A run as it was: the log folded up to a moment.
+"""A run as it was: the log folded up to a moment (`seek` reads a single one without folding all of it).
 
 A checkpoint is the event of a step's end; the full state at it is a fold, never stored twice. Of a run that was opened again, what
 counts is the last time a place was reached; what lay behind the point it went on from is superseded.
@@ -6,7 +6,7 @@ counts is the last time a place was reached; what lay behind the point it went o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -15,11 +15,11 @@ from ...errors import NotFound, Refused
 from ...kernel.engine import Engine
 from ...kernel.types import Event, Scope, Tombstone
 from ..fold.table import FOLDS
-from ..message import RunForked, RunReopened, StepEnded
+from ..message import ForkRun, RunForked, RunReopened, StepEnded
 from ..ports import StepOutcome
 from ..routing.port import Chose, Drop, Fact, Merge, MoveOn
 from ..routing.rules.memo import Memo
-from ..state import RunState
+from ..state import Definition, RunState
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,9 +62,13 @@ async def read_log(engine: Engine, source: RunState) -> AsyncIterator[Event]:
     while page := await engine.tail.read_stream(f"run:{source.run}", seq):
         for event in page:
             if type(event.body) is Tombstone:
-                raise Refused(f"the log of run {source.alias} was pruned: only its last state is left", code="pruned")
+                raise pruned(source.alias)
             seq = event.seq
             yield event
+
+
+def pruned(alias: str) -> Refused:
+    return Refused(f"the log of run {alias} was pruned: only its last state is left", code="pruned")
 
 
 def fresh(source: RunState) -> RunState:
@@ -84,8 +88,8 @@ async def checkpoints(engine: Engine, run: str, scope: Scope, *, superseded: boo
     state, found = fresh(source), list[Checkpoint]()
     async for event in read_log(engine, source):
         body = event.body
-        if type(body) is RunForked and body.fork.at_step >= 0:
-            found.extend(await _inherited(engine, source, body, event))
+        if type(body) is RunForked and body.fork.steps:
+            found.extend(await _taken_over(engine, source, body, event))
         elif type(body) is RunReopened and not superseded:
             forgotten = set(body.reset)
             found = [one for one in found if one.no not in forgotten]
@@ -96,25 +100,28 @@ async def checkpoints(engine: Engine, run: str, scope: Scope, *, superseded: boo
     return found
 
 
-async def _inherited(engine: Engine, source: RunState, body: RunForked, event: Event) -> list[Checkpoint]:
-    """Checkpoints up to the step forked at, the last with the state the fork begins with."""
-    fork = body.fork
-    kept = {one.no for one in fork.steps}
+async def _taken_over(engine: Engine, source: RunState, body: RunForked, event: Event) -> list[Checkpoint]:
+    """Checkpoints up to the step forked at: as the fork has them, or else as they were in the run they ended in."""
+    fork, own = body.fork, inherited(source.run, source.known, body.fork, event)
+    kept = {one.no for one in fork.steps if one.no <= fork.at_step} - {one.no for one in own}
     try:
-        known = [one for one in await checkpoints(engine, fork.source, source.scope) if one.no in kept and one.no <= fork.at_step]
+        known = [one for one in await checkpoints(engine, fork.source, source.scope) if one.no in kept] if kept else []
     except (NotFound, Refused):
         known = []
-    known = [one for one in known if one.no != fork.at_step]
-    last = next((one for one in fork.steps if one.no == fork.at_step), None)
-    if last is not None and source.known.shape is not None:
-        place = last.no if last.at < 0 else last.at
-        node = source.known.nodes[last.node].name
-        made = Checkpoint(
-            source.run, 1, last.no, place, last.branch, node, last.outcome, dict(fork.document), last.patch, last.output,
-            error=last.error, at=event.at, seq=event.seq,
-        )  # fmt: skip
-        known.append(made)
-    return known
+    return [*known, *own]
+
+
+def inherited(run: str, known: Definition, fork: ForkRun, event: Event) -> list[Checkpoint]:
+    """What a fork itself tells of steps it took over: in a graph of rules the one forked at, with the state it begins with; in a graph of
+    edges all, since their outputs may be other ones."""
+    told = [one for one in fork.steps if known.shape is None or one.no == fork.at_step]
+    return [
+        Checkpoint(
+            run, 1, one.no, one.no if one.at < 0 else one.at, one.branch, known.nodes[one.node].name, one.outcome,
+            dict(fork.document), one.patch, one.output, error=one.error, at=event.at, seq=event.seq,
+        )
+        for one in told
+    ]  # fmt: skip
 
 
 def checkpoint(state: RunState, body: StepEnded, event: Event, before: dict[str, Any]) -> Checkpoint:
@@ -127,21 +134,8 @@ def checkpoint(state: RunState, body: StepEnded, event: Event, before: dict[str,
     )  # fmt: skip
 
 
-async def state_at(engine: Engine, run: str, scope: Scope, place: int, branch: str = "") -> Checkpoint:
-    """The run at a place on its way, after the step there had ended; where branches were and none is named, after they had become one
-    way. Raises `Refused` (`missing-step`) when none did."""
-    there = [one for one in await checkpoints(engine, run, scope) if one.place == place]
-    found = [one for one in there if one.branch == branch]
-    if found:
-        return found[-1]
-    if not there or branch:
-        raise missing(run, place)
-    joined = await moment(engine, await find_run(engine, run, scope), place, decided=False)
-    return msgspec.structs.replace(there[-1], branch="", state=joined.state.document)
-
-
 def missing(run: str, place: int) -> Refused:
-    return Refused(f"run {run} has no ended step {place}", code="missing-step", hint="ask for the run's checkpoints")
+    return Refused(f"run {run} has no ended step {place}", code="missing-step", hint="`graph inspect` and GET …/steps tell which it has")
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -158,18 +152,23 @@ KEPT_MOVES = (Drop, Merge)
 
 async def moment(engine: Engine, source: RunState, place: int, *, decided: bool) -> Moment:
     """The run after the last end of a step at `place` that still counts; with `decided` what followed is folded too, else only what made
-    its branches one way. Raises `Refused` (`missing-step`, `pruned`)."""
+    its branches one way. What a fork took over happened in the run it was forked from. Raises `Refused` (`missing-step`, `pruned`)."""
     events = [event async for event in read_log(engine, source)]
     wanted = _last_end(source, events, place)
     if wanted < 0:
-        raise missing(source.alias, place)
+        fork = events[0].body.fork if type(events[0].body) is RunForked else None
+        if fork is None or not any(place == (one.no if one.at < 0 else one.at) for one in fork.steps):
+            raise missing(source.alias, place)
+        past = await moment(engine, await find_run(engine, fork.source, source.scope), place, decided=decided)
+        forget_others(past.state, {one.no for one in fork.steps})
+        return msgspec.structs.replace(past, seq=events[-1].seq)
     state, before = fresh(source), dict[str, Any]()
     for index, event in enumerate(events):
         body = event.body
         if index == wanted and type(body) is StepEnded:
             before = dict(state.document)
             if not decided:
-                body = msgspec.structs.replace(body, moves=_joining(body.moves))
+                body = msgspec.structs.replace(body, moves=joining(body.moves))
         fold(state, body, event.at)
         if index == wanted:
             no = body.no if isinstance(body, StepEnded) else body.fork.at_step
@@ -177,7 +176,17 @@ async def moment(engine: Engine, source: RunState, place: int, *, decided: bool)
     raise missing(source.alias, place)
 
 
-def _joining(moves: Sequence[MoveOn]) -> tuple[MoveOn, ...]:
+def forget_others(state: RunState, kept: Collection[int]) -> None:
+    """Steps a fork did not take over have not ended in its past. In a graph of edges some may have, before one it took over did."""
+    gone = [no for no, step in state.steps.items() if step.status == "done" and no not in kept]
+    if gone and state.known.router.kind == "depends":
+        state.known.router.rewind(state.known.plan, state.memo, gone)
+        for no in gone:
+            del state.steps[no]
+
+
+def joining(moves: Sequence[MoveOn]) -> tuple[MoveOn, ...]:
+    """Of what followed, what made branches one way."""
     joins = any(type(move) is Merge for move in moves)
     return tuple(move for move in moves if isinstance(move, KEPT_MOVES)) if joins else ()
 

@@ -24,6 +24,7 @@ from .step import (
     Stoppable,
     Tool,
     TryContext,
+    Used,
 )
 from .tool import (
     PROVIDERS_GROUP,
@@ -71,5 +72,6 @@ __all__ = [
     "Tool",
     "ToolSpec",
     "TryContext",
+    "Used",
     "WantedCall",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -19,6 +20,10 @@ from .tool import Called, Model, Provider, ToolSpec
 StepOutcome = Literal[
     "succeeded", "skipped", "failed", "timed_out", "broken", "lost", "cancelled", "aborted", "rejected"
 ]
+
+
+Used = dict[str, int | float | str]
+"""What something used up: `tokens`, `cost` (a decimal, as text), `latency_ms`."""
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,8 +55,8 @@ class Child(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Spawn(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The step becomes the parent of these runs and waits for all of them, at most `max_active` at once (0 = all).
-    `parallel` chooses the output's shape: a summary over all, or the single child's own. `fields` (parent's → child's): what of the
+    """The step becomes the parent of these runs and waits for all of them, at most `max_active` at once (0 = all). `parallel` chooses
+    the output's shape: a summary over all, or the single child's own. `fields` (parent's → child's, empty = all): what of the
     children's last states becomes this step's patch."""
 
     children: tuple[Child, ...]
@@ -74,7 +79,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     ask: Ask | None = None
     spawn: Spawn | None = None
     code: str = ""
-    used: dict[str, float] | None = None
+    used: Used | None = None
     said: tuple[dict[str, Any], ...] = ()
 
 
@@ -281,14 +286,24 @@ class TryContext(Protocol):
     def emit(self, record: Mapping[str, Any]) -> None:
         """Tell who follows the run of something at once, beside its log: `type` says what (`token`, `tool_call` …)."""
 
+    used: Used | None
+    """What was counted so far."""
+
+    def count(self, used: Used) -> None:
+        """Count what this try has used up; it counts also when the try fails."""
+
+    def price(self, model: str) -> tuple[Decimal, Decimal] | None:
+        """What a million tokens of a model cost, of questions and of answers; None when nobody said."""
+
     def granted(self, permission: str) -> bool:
         """Whether runs here are allowed this (`tools:std:shell`)."""
 
     def tool_spec(self, tool: str) -> ToolSpec:
         """What is known of the tool `namespace.name@version`. `NotFound` if it is not installed."""
 
-    async def call_tool(self, tool: str, args: Mapping[str, Any]) -> Called:
-        """Call a tool: arguments checked, permissions asked, told to who follows, its result checked and made harmless."""
+    async def call_tool(self, tool: str, args: Mapping[str, Any], *, waits: bool = False) -> Called:
+        """Call a tool: arguments checked, permissions asked, told to who follows, its result checked and made harmless. A tool may give
+        a `Spawn` as its result to a step that `waits`, and then ends with it; to another it is an error."""
 
     async def replays(self) -> bool:
         """Whether the run was forked from another: then what writes is not done again, but taken from what was recorded."""

@@ -84,11 +84,12 @@ class WantedCall(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a model said. `tokens`: all that were used, question and answer."""
+    """What a model said. `tokens`: all that were used, question and answer; `asked`: those of the question."""
 
     text: str
     calls: tuple[WantedCall, ...] = ()
     tokens: int = 0
+    asked: int = 0
 
 
 class Provider(Protocol):

@@ -14,7 +14,7 @@ import msgspec
 
 from ...spec.graph import Graph
 from ...spec.ir.flow import Strategy
-from ..ports import Ask, StepOutcome
+from ..ports import Ask, StepOutcome, Used
 
 RunOutcome = Literal["succeeded", "partial", "failed", "broken", "cancelled", "rejected"]
 
@@ -53,7 +53,7 @@ class Close(msgspec.Struct, frozen=True, omit_defaults=True, tag="close", gc=Fal
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something rules may refer to, for the rest of the run. `origin` and `source` say where it comes from, `step` when: the place
-    on the way of the step after which it was said."""
+    on the way of the step after which it was said. `symbols`: slots whose texts are symbols to CLIPS."""
 
     id: int
     template: str
@@ -61,6 +61,7 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     origin: Literal["rule", "user", "tool", "model", "external", "system"] = "rule"
     source: str = ""
     step: int = 0
+    symbols: tuple[str, ...] = ()
 
 
 Choice = Literal["continue", "goto", "halt", "parallel", "retry", "interrupt", "join", "fail"]
@@ -112,14 +113,25 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True, tag="question"):
     ask: Ask
 
 
-MoveOn = Visit | Skip | Abort | Close | Chose | Fan | Drop | Merge | Question
+class Ruled(msgspec.Struct, frozen=True, omit_defaults=True, tag="ruled"):
+    """What governance packs made of the end of step `no` (-1 = of the start): records for the audit, each {pack, fact}; where no rules
+    were asked, also the facts asserted and retracted."""
+
+    no: int = -1
+    audit: tuple[dict[str, Any], ...] = ()
+    said: tuple[Fact, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+MoveOn = Visit | Skip | Abort | Close | Chose | Fan | Drop | Merge | Question | Ruled
 
 
 class Ended(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How a step ended, as far as routing cares. `tolerated`: a continue policy took the failure (dependents go on);
     `marked`: tolerated and counted as success; `passed`: a skipped step whose dependents go on; `partial`: a child run was partial;
     `code`: a word for why it did not go well; `goto`: the node a question left unanswered leads to; `patch`: what it changes in the
-    state; `answer`: what people said; `used`: tokens and the like; `said`: facts it asserts, as {fact, slots}."""
+    state; `answer`: what people said; `used`: tokens and the like; `said`: facts it asserts, as {fact, slots};
+    `tries`: executions it took."""
 
     node: int
     no: int
@@ -132,8 +144,9 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     goto: str = ""
     patch: dict[str, Any] | None = None
     answer: dict[str, Any] | None = None
-    used: dict[str, float] | None = None
+    used: Used | None = None
     said: tuple[dict[str, Any], ...] = ()
+    tries: int = 1
 
 
 class Router(Protocol):

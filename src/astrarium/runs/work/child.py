@@ -16,9 +16,12 @@ from ..message import (
     StartRun,
     StopRun,
 )
+from ..ports import Used
 from ..row import output_variables
 from ..state import RunState
 from .workshop import Workshop
+
+MOST_CAUSE = 500
 
 
 class TellParent(PlainJob):
@@ -37,7 +40,7 @@ class TellParent(PlainJob):
         if state is None or state.parent is None or state.status != "ended":
             return None
         parent = state.parent
-        error = "" if state.outcome in ("succeeded", "partial") else f"child run {state.name} {state.outcome}"
+        error = "" if state.outcome in ("succeeded", "partial") else cause_of(state)
         told = EndChild(
             parent.no,
             parent.index,
@@ -48,6 +51,7 @@ class TellParent(PlainJob):
             error,
             state.alias,
             last_state(state),
+            last_used(state),
         )
         try:
             await self._shop.engine.submit(Command(f"run:{parent.run}", told, state.scope))
@@ -92,7 +96,8 @@ class StartChild(PlainJob):
             if known.status != "ended":
                 return None
             if known.outcome in ("succeeded", "partial"):
-                return EndChild(no, index, state.round, run, known.outcome, output_variables(known), state=last_state(known))
+                given = output_variables(known)
+                return EndChild(no, index, state.round, run, known.outcome, given, state=last_state(known), used=last_used(known))
             begun = await engine.submit(Command(f"run:{run}", ReopenRun(parent=parent), scope))
             await self._stop_late(job, begun.stream)
         except Unavailable:
@@ -136,6 +141,18 @@ class StopChildren(PlainJob):
         return None
 
 
+def cause_of(state: RunState) -> str:
+    """Why a run did not succeed; in runs of rules what its last step said, of runs in runs the innermost."""
+    told = f"child run {state.name} {state.outcome}"
+    said = next((step.error for step in reversed(state.steps.values()) if step.error), "") if state.known.shape is not None else ""
+    return said if said.startswith("child run ") else f"{told}: {said[:MOST_CAUSE]}" if said else told
+
+
 def last_state(state: RunState) -> dict[str, Any]:
     """What a graph of rules hands to the run it works for."""
     return state.document if state.known.shape is not None else {}
+
+
+def last_used(state: RunState) -> Used | None:
+    """What it used up in all, for the budgets of the run it works for."""
+    return state.memo.used.get("") if state.known.shape is not None else None

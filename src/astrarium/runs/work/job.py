@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from ...errors import AstrariumError
 from ...kernel.types import Job
 from ...spec.condition import all_hold, holds
 from ...spec.expand import Variables
+from ...spec.ir.pack.policy import FINAL
 from ...spec.retry import may_repeat, may_retry, repeat_delay_s, retry_delay_s, settle_retry, tolerates
 from ..decide.step import NOT_SUCCESS
 from ..message import (
@@ -26,7 +28,9 @@ from .context import TIMED_OUT_CODE, Try
 from .due import AskDue, FanDue, GiveAnswer, PrepareRun, RunDue
 from .redact import redact
 from .secret import secret_in
-from .tool.policy import FINAL, governed
+from .tool.call import DENIED
+from .tool.gate import Denial
+from .tool.policy import counted, governed
 from .workshop import Workshop
 
 NUL_MARK = "\ufffd"
@@ -70,6 +74,8 @@ class RunStep:
         state, step = found
         if state.overrides and (given := state.overrides.get(state.node(step.no).name)) is not None:
             return EndTry(step.no, step.try_no, patch=given)
+        if denied := self._shop.denied(state):
+            return refused(Try(self._shop, state, step), denied)
         plain = self._shop.plain(state.known, step.node)
         if plain is not None:
             work, params = plain
@@ -90,15 +96,18 @@ class RunStep:
         given = state.overrides.get(state.node(step.no).name)
         if given is not None:
             return EndTry(step.no, step.try_no, patch=given)
+        if denied := self._shop.denied(state):
+            return refused(Try(self._shop, state, step), denied)
         return await self._execute(Try(self._shop, state, step), state, step)
 
     async def _execute(self, attempt: Try, state: RunState, step: Step) -> Any:
         shop = self._shop
         with shop.executing(state.run, step.no, attempt):
+            began = time.monotonic()
             result = await self._outcome(attempt, state, step)
             if isinstance(result, LoseTry):
                 return result
-            told = await judge(attempt, step, result)
+            told = await judge(attempt, step, counted(attempt, result, time.monotonic() - began))
             attempt.tidy()
             return told
 
@@ -124,6 +133,15 @@ class RunStep:
             return Result("skipped", error=unmet)
         given = self._shop.kind_of(attempt.node).run(attempt, self._shop.params_of(state.known, step.node))
         return await given if inspect.isawaitable(given) else given
+
+
+def refused(attempt: Try, denied: Sequence[Denial]) -> EndTry:
+    """The graph needs what runs here are not allowed: it fails where it begins, and who follows it is told what of it."""
+    for one in denied:
+        attempt.emit(one.record)
+    wanted = "; ".join(f"{one.subject} needs the permission {', '.join(one.permissions)}" for one in denied)
+    said = f"{wanted}: runs here do not have it (setting graph_grants, or --grant)"
+    return EndTry(attempt.no, attempt.try_no, "failed", error=said, code=DENIED)
 
 
 def ended_from_outside(attempt: Try, result: Result, again: bool) -> Result | LoseTry:

@@ -31,8 +31,9 @@ from .context import Try
 from .environment import server_environment
 from .keep import Keep
 from .secret import Secrets
+from .tool.gate import Denial, denials
 from .tool.means import Means
-from .tool.policy import is_governed
+from .tool.policy import is_seen
 from .tool.record import record_file
 from .trace import is_traced
 
@@ -79,6 +80,7 @@ class Workshop:
         self.egress: Outward = Egress(egress_allow)
         self.means = means
         self._folders: OrderedDict[str, Path] = OrderedDict()
+        self._denied: dict[str, tuple[Denial, ...]] = {}
         self._tries: dict[str, dict[int, Try]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         engine.registry.listen(RunStopping, self._stopping)
@@ -129,10 +131,17 @@ class Workshop:
         shown = definition.nodes[node]
         kind = self.kind_of(shown)
         bare = not (shown.when or shown.retry or shown.repeat or shown.tolerate or shown.timeout_s or shown.env or shown.output)
-        direct = bare and not is_governed(definition.graph) and not kind.captures and not inspect.iscoroutinefunction(kind.run)
+        direct = bare and not is_seen(definition.graph) and not kind.captures and not inspect.iscoroutinefunction(kind.run)
         found = (kind, self.params_of(definition, node)) if direct else None
         definition.plain[node] = found
         return found
+
+    def denied(self, state: RunState) -> list[Denial]:
+        """What a run's graph needs and runs here are not allowed; not what only nodes want whose results are given."""
+        found = self._denied.get(state.graph)
+        if found is None:
+            found = self._denied[state.graph] = denials(state.known.graph, self.means, self.steps)
+        return [one for one in found if one.node not in state.overrides] if found else []
 
     # -- files --------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from ..graph import graph_hash as stored_hash
 from ..source import YamlNode
 from .authoring import expand_short, is_short
 from .check.node import ChildGraph, Made, Scene, budget_of, make_node
-from .check.whole import asked_of, check_document, check_installed, load_packs
+from .check.whole import asked_of, check_document, check_installed, load_packs, read_packs
 from .document import Document, NodeEntry, RuleEntry, read_document
 from .flow import Budget, Field, Flow, FlowRule, Parallel
 from .hash import document_hash
@@ -72,11 +72,16 @@ def compile_value(value: Mapping[str, Any], *, file: str = "", installed: Instal
 
 
 def _finish(
-    root: YamlNode | None, found: Findings, load: _Load, above: tuple[str, ...], inherited: tuple[Field, ...] | None = None
+    root: YamlNode | None,
+    found: Findings,
+    load: _Load,
+    above: tuple[str, ...],
+    inherited: tuple[Field, ...] | None = None,
+    packs: tuple[Pack, ...] = (),
 ) -> Compiled:
     if root is not None and is_short(root):
         root = expand_short(root, found)
-    compiled = _Compiling(root, found, load, above, inherited).build() if root is not None else None
+    compiled = _Compiling(root, found, load, above, inherited, packs).build() if root is not None else None
     if found.count or compiled is None:
         defects = tuple(found.finished())
         more = f" (and {len(defects) - 1} more)" if len(defects) > 1 else ""
@@ -94,7 +99,7 @@ class _Load:
 
 class _Compiling:
     """One document on its way to a `Graph`. `above`: keys of the documents it lies in; `inherited`: the state of the graph around it,
-    on which a document without rules runs."""
+    on which a document without rules runs; `packs`: those mounted by the graphs around it, which hold for it too."""
 
     def __init__(
         self,
@@ -103,7 +108,9 @@ class _Compiling:
         load: _Load,
         above: tuple[str, ...],
         inherited: tuple[Field, ...] | None,
+        packs: tuple[Pack, ...],
     ) -> None:
+        self.packs = packs
         self.found = found
         self.load = load
         self.installed = load.installed
@@ -126,11 +133,15 @@ class _Compiling:
         fields = self.fields
         unknown = bool(document.state_class) and resolved is None
         open_state = unknown or bool(resolved and resolved.schema.get("additionalProperties"))
-        packs, warnings = load_packs(document.governance, self.installed, found)
+        own, warnings = load_packs(document.governance, self.installed, found)
+        packs = self.packs = (*own, *(pack for pack in self.packs if pack.id not in {one.id for one in own}))
         policy = policy_of(packs)
         ground = self._ground(fields, open_state)
+        ruled = read_packs(packs, document.governance, self.installed, ground, found)
+        ground = msgspec.structs.replace(ground, facts={**ruled.own, **ground.facts})
         retry = Retry(policy.retry_limit, policy.retry_factor, policy.retry_factor) if policy.retry_limit else None
-        scene = Scene(ground, self.installed, found, self._child, document.state_class, retry)
+        class_of = (resolved.fingerprint, resolved.folder) if resolved is not None else ("", "")
+        scene = Scene(ground, self.installed, found, self._child, document.state_class, retry, class_of)
         made = [make_node(entry, at("/nodes", place), scene) for place, entry in enumerate(document.nodes)]
         rules = [self._rule(rule, at("/rules", place), ground) for place, rule in enumerate(document.rules)]
         blocks = [read_block(block, at("/parallel", place), ground, found) for place, block in enumerate(document.parallel)]
@@ -142,6 +153,8 @@ class _Compiling:
             fields=fields,
             open_state=open_state,
             budgets=self._budgets(),
+            packs=ruled.packs,
+            once=tuple(one.node.name for one in made if _WORST[one.effects] >= _WORST["write"]) if packs else (),
         )
         return None if found.count else self._compiled(flow, made, packs, policy, (resolved, warnings))
 
@@ -217,7 +230,10 @@ class _Compiling:
                     )
 
     def _budgets(self) -> dict[str, Budget]:
-        return {entry.id: budget for entry in self.document.nodes if (budget := budget_of(entry))}
+        """By node; the run's own time is the graph's time-out."""
+        whole = self.document.budget
+        runs = {"": Budget(whole.tokens, whole.cost or 0.0)} if whole and (whole.tokens or whole.cost) else {}
+        return runs | {entry.id: budget for entry in self.document.nodes if (budget := budget_of(entry))}
 
     def _child(self, entry: NodeEntry, max_steps: int, path: str) -> ChildGraph | None:
         """Compile the document a `subgraph` runs. What is wrong in it is told with its own places."""
@@ -239,17 +255,20 @@ class _Compiling:
         if limit:
             found.add(path, limit, expected="another graph", actual=entry.spec)
             return None
-        below = Findings(given.file)
+        below, around = Findings(given.file), load.installed
+        load.installed = around._replace(code=given.code or around.code, state_class=given.state_class or around.state_class)
         try:
-            child = _finish(read_tree(given.text, below), below, load, (*self.above, given.key), self.fields)
+            child = _finish(read_tree(given.text, below), below, load, (*self.above, given.key), self.fields, self.packs)
         except Invalid as error:
             found.add(path, f"the child graph `{entry.spec}` does not load", actual=entry.spec)
             found.adopt(error.problems)
             return None
-        return self._keep(entry.id, child, max_steps)
+        finally:
+            load.installed = around
+        return self._keep(entry.id, child, max_steps, given.folder)
 
-    def _keep(self, node_id: str, child: Compiled, max_steps: int) -> ChildGraph:
-        graph = msgspec.structs.replace(child.graph, max_steps=max_steps) if max_steps else child.graph
+    def _keep(self, node_id: str, child: Compiled, max_steps: int, folder: str) -> ChildGraph:
+        graph = msgspec.structs.replace(child.graph, max_steps=max_steps or child.graph.max_steps, base_dir=folder)
         stored = stored_hash(encode_graph(graph))
         self.children |= {**child.children, stored: graph}
         self.child_hashes[node_id] = stored
@@ -283,6 +302,7 @@ class _Compiling:
             doors=_DOORS,
             max_steps=document.max_steps,
             max_active_runs=document.concurrency_limit,
+            timeout_s=document.budget.latency_ms / 1000 if document.budget else 0.0,
             locals=self.child_hashes,
             meta={DIALECT: meta},
             flow=flow,

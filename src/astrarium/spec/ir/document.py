@@ -18,6 +18,7 @@ from .read import (
     Shape,
     anything,
     by_name,
+    decimal,
     either,
     filled,
     flag,
@@ -89,11 +90,12 @@ class RetryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BudgetEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """*Ours.* Most that a node may use over all its visits; 0 = no limit."""
+    """*Ours.* Most that a node may use over all its visits, or a run from its beginning to its end; 0 or empty = no limit. `cost` is a
+    decimal."""
 
     tokens: int = 0
     latency_ms: int = 0
-    cost: float = 0.0
+    cost: str = ""
 
 
 class NodeEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,7 +130,7 @@ class StateEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Document(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A graph as its author wrote it. `state_reducers`, `max_steps` and `concurrency_limit` are *ours*."""
+    """A graph as its author wrote it. `state_reducers`, `max_steps`, `concurrency_limit` and `budget` are *ours*."""
 
     ir_version: str = ""
     id: str = ""
@@ -147,6 +149,7 @@ class Document(msgspec.Struct, frozen=True, omit_defaults=True):
     lm: dict[str, Any] | None = None
     max_steps: int = MAX_STEPS
     concurrency_limit: int = 0
+    budget: BudgetEntry | None = None
 
 
 def as_ir(document: Document) -> dict[str, Any]:
@@ -192,7 +195,7 @@ RETRY: Shape = {
 BUDGET: Shape = {
     "tokens": Key(whole(1, 10**12)),
     "latency_ms": Key(whole(1, 10**10)),
-    "cost": Key(number(0.000001, 10**9)),
+    "cost": Key(decimal("0.000001", "1000000000")),
 }
 NODE: Shape = {
     "id": Key(filled, True),
@@ -252,6 +255,7 @@ ROOT: Shape = {
     "lm": Key(shaped(_LM)),
     "max_steps": Key(whole(1, 1_000_000)),
     "concurrency_limit": Key(whole(0, 1_000_000)),
+    "budget": Key(shaped(BUDGET)),
 }
 
 

@@ -127,15 +127,28 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Most that may be used, in the run's life; 0 = no limit. What is used is what results say (`used`)."""
+    """Most that may be used, in the run's life, over all tries and visits; 0 = no limit. What is used is what results say (`used`) and
+    how long tries took. `cost` is a decimal, as text."""
 
     tokens: int = 0
-    cost: float = 0.0
+    cost: float | str = 0.0
+    latency_ms: int = 0
+
+
+class RulePack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Rules of a governance pack, for CLIPS: constructs in their order. `templates`: the facts of the run they look at or assert, with
+    their slots."""
+
+    id: str
+    version: str
+    constructs: tuple[str, ...] = ()
+    templates: dict[str, tuple[str, ...]] = {}
 
 
 class Flow(msgspec.Struct, frozen=True, omit_defaults=True):
     """`entry` empty = the first of `order`. `order`: the nodes in their fall-through order; after the last of them, or a node that is
-    not among them, the run ends. `open_state`: fields that are not declared may be written too. `budgets` by node, "" = the run's."""
+    not among them, the run ends. `open_state`: fields that are not declared may be written too. `budgets` by node, "" = the run's.
+    `packs` are asked after every step, before the rules; `once`: nodes that change the world."""
 
     entry: str = ""
     order: tuple[str, ...] = ()
@@ -144,3 +157,5 @@ class Flow(msgspec.Struct, frozen=True, omit_defaults=True):
     fields: tuple[Field, ...] = ()
     open_state: bool = False
     budgets: dict[str, Budget] = {}
+    packs: tuple[RulePack, ...] = ()
+    once: tuple[str, ...] = ()

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from ...errors import Problem
+from .flow import RulePack
 from .pack.policy import Pack
 from .state import StateClass
 
@@ -42,25 +44,32 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class Code(msgspec.Struct, frozen=True):
-    """A Python node that could be imported. `fingerprint`: hash of its source; `config`: JSON schema of its `config_model`."""
+    """A Python node that could be imported. `fingerprint`: hash of its source; `config`: JSON schema of its `config_model`; `folder`:
+    where it was found, when that is not the document's own."""
 
     fingerprint: str
     config: dict[str, Any] | None = None
     effects: Effects = "none"
+    folder: str = ""
 
 
 class Child(NamedTuple):
-    """The text of a child document and the name to tell it by. `key` is the same for the same file, however it was named."""
+    """The text of a child document and the name to tell it by. `key` is the same for the same file, however it was named; `folder` is
+    where it lies, `code` and `state_class` import what it names (None = as for the graph around it)."""
 
     text: str
     file: str
     key: str
+    folder: str = ""
+    code: Callable[[str], Code] | None = None
+    state_class: Callable[[str], Any] | None = None
 
 
 class Installed(NamedTuple):
     """`kinds` by short name, `tools` by `namespace.name@version`, `skills` by `namespace/name`, `providers` of stores.
     `code` and `state_class` import `module:Class`; `child(path, parent_file)` reads a child document; `pack(id, version)` loads a pack
-    whose signature was judged; `signed`: a pack whose signature was not verified is refused; `clips`: whether raw patterns can run."""
+    whose signature was judged; `signed`: a pack whose signature was not verified is refused; `clips`: whether raw patterns and rules of
+    packs can run; `engine` tells what CLIPS has against such rules."""
 
     kinds: Mapping[str, Kind] | None = None
     tools: Mapping[str, Tool] | None = None
@@ -72,6 +81,7 @@ class Installed(NamedTuple):
     pack: Callable[[str, str], Pack] | None = None
     signed: bool = False
     clips: bool = True
+    engine: Callable[[RulePack], list[Problem]] | None = None
 
 
 NOTHING_KNOWN = Installed()

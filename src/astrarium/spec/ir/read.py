@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 
 from ...errors import Problem
@@ -271,6 +272,22 @@ def number(least: float, most: float) -> Reader:
         if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
             return value
         return refuse(node, path, found, f"a number from {least:g} to {most:g}")
+
+    return read
+
+
+def decimal(least: str, most: str) -> Reader:
+    """A number that is kept exactly, as text: `0.05` or "0.05"."""
+
+    def read(node: YamlNode, path: str, found: Findings) -> Any:
+        plain = node.value if not isinstance(node.value, bool) and isinstance(node.value, str | int | float) else ""
+        try:
+            number = Decimal(str(plain))
+        except InvalidOperation:
+            number = Decimal("NaN")
+        if number.is_finite() and Decimal(least) <= number <= Decimal(most):
+            return format(number.normalize(), "f")
+        return refuse(node, path, found, f"a decimal number from {least} to {most}")
 
     return read
 

@@ -46,12 +46,14 @@ class Mirror(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class StateClass(msgspec.Struct, frozen=True):
     """A Pydantic class that was imported elsewhere: its JSON schema (`model_json_schema(mode="validation")`), its mirrored fields, the
-    defaults its schema does not tell (of factories), and a fingerprint of its source."""
+    defaults its schema does not tell (of factories), a fingerprint of its source, and the folder it was found in, when that is not the
+    document's own."""
 
     schema: dict[str, Any]
     mirrors: dict[str, Mirror] = {}
     defaults: dict[str, Any] = {}
     fingerprint: str = ""
+    folder: str = ""
 
 
 def read_fields(document: Document, resolved: StateClass | None, found: Findings) -> tuple[Field, ...]:

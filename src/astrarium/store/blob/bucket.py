@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ...errors import NotFound, Unavailable
+from ...errors import Unavailable
 from ...lazy import library
-from .folder import PART, damaged, now_us
+from .fault import Place, damaged
+from .folder import PART, now_us
 from .port import CHUNK_BYTES, DAY_US, Content, Measure, Stored, check_hash, chunks_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class BlobBucket:
         self._store = store
         self._shown = shown
         self._spool = spool
+        hint = "see the address, the credentials and the network"
+        self._failing = Place(f"the object store {shown}", "object_store_error", hint, obstore.exceptions.BaseError).failing
 
     def __str__(self) -> str:
         return self._shown
@@ -115,28 +118,6 @@ class BlobBucket:
                 old = [str(found["path"]).rpartition("/")[2] for found in page if _us(found["last_modified"]) < before_us]
                 if names := [name for name in old if len(name) == 64]:
                     yield names
-
-    @contextlib.contextmanager
-    def _failing(self, hash_: str = "") -> Iterator[None]:
-        """Errors of the object store, and of our own disk, in our words."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            if hash_:
-                raise NotFound(f"there is no blob {hash_}") from error
-            raise self._unavailable(error) from error
-        except OSError as error:
-            raise self._unavailable(error) from error
-        except obstore.exceptions.BaseError as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: Exception) -> Unavailable:
-        told = str(error).split("\n", 1)[0][:300]
-        return Unavailable(
-            f"the object store {self} failed: {told}",
-            code="object_store_error",
-            hint="see the address, the credentials and the network",
-        )
 
 
 def open_bucket(url: str, spool: Path) -> BlobBucket:

@@ -11,12 +11,12 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ...errors import NotFound, Unavailable
+from .fault import Place, damaged
 from .port import CHUNK_BYTES, DAY_US, DIGITS, Content, Measure, Stored, check_hash, chunks_of
 
 PART = "part-"
@@ -28,6 +28,8 @@ class BlobFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        hint = "free some space, or make the folder readable and writable for this user"
+        self._failing = Place(f"the blob folder {folder}", "disk_error", hint).failing
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -124,29 +126,6 @@ class BlobFolder:
             elif entry.name.startswith(PART) and _changed_us(Path(entry.path)) < before_us:
                 Path(entry.path).unlink(missing_ok=True)
         return sorted(folders)
-
-    @contextlib.contextmanager
-    def _failing(self, hash_: str = "") -> Iterator[None]:
-        """Errors of the disk in our words."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            if hash_:
-                raise NotFound(f"there is no blob {hash_}") from error
-            raise self._unavailable(error) from error
-        except OSError as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: OSError) -> Unavailable:
-        return Unavailable(
-            f"the blob folder {self.folder} failed: {error.strerror}",
-            code="disk_error",
-            hint="free some space, or make the folder readable and writable for this user",
-        )
-
-
-def damaged(where: str) -> Unavailable:
-    return Unavailable(f"{where} is damaged", code="damaged", hint="restore it from a backup")
 
 
 def now_us() -> int:

@@ -14,6 +14,7 @@ from ...kernel.engine import Engine
 from ...kernel.types import Command, Scope
 from ...runs import message as m
 from ...runs.birth import queue_slot
+from ...runs.fork import Changes, fork_run
 from ...runs.ports import Step
 from ...runs.work.prepare import prepared_start
 from ...runs.work.workshop import check_graph
@@ -205,6 +206,20 @@ class Desk:
             place = self.place_of(row.name, graph)
             await self.order(caller, row, m.ReopenRun(step, row.queue or place.queue, place.limit, at_once=True))
         return row.alias
+
+    async def fork(self, caller: Caller, row: RunRow, ask: wire.run.ForkRun) -> str:
+        """A new run with this one's past up to a step, and something different from there; this one stays as it is. Raises `NotFound`,
+        `Invalid`, `Refused` (`already_exists`)."""
+        alias = ask.dag_run_id or ""
+        if alias:
+            await self._check_free(caller, m.StartRun(row.graph, row.name, SURFACE, alias))
+        if ask.params is not None:
+            parse_overrides(ask.params)
+        changes = Changes(params=ask.params, outputs=ask.outputs)
+        run = await fork_run(
+            self.engine, row.id, caller.scope, step=ask.step_name, changes=changes, actor=caller.actor, alias=alias
+        )
+        return alias or run
 
     async def reschedule(self, caller: Caller, row: RunRow, ask: wire.queue.Reschedule) -> wire.queue.Rescheduled:
         """A new run of the old one's definition and parameters, through its queue."""

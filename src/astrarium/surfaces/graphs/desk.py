@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import re
@@ -20,9 +21,13 @@ from ...runs import message as m
 from ...runs.fork import Changes, fork_run
 from ...runs.past.mutate import Mutation
 from ...runs.past.resume import resume_run
+from ...runs.ports.code import CODES
+from ...runs.row import shown_status
 from ...runs.state import RunState
 from ...runs.work.tool.use import LIVE_LABEL
+from ...spec.graph import Graph
 from ...spec.ids import uuid7
+from ...spec.ir.check.node import CODE_KIND
 from ...spec.ir.hash import content_hash, fork_hash
 from ...web.caller import LOCAL_OWNER, Caller
 from . import wire
@@ -33,7 +38,7 @@ from .views.run import HASH_LABEL, REASON_LABEL, RunViews, labels_of
 from .views.status import AWAITING, PAUSED, PENDING, RUNNING, status_of
 
 CANCELLED_FROM = (PENDING, RUNNING, PAUSED, AWAITING)
-PAUSED_FROM = (RUNNING,)
+PAUSED_FROM = (PENDING, RUNNING)
 ANSWERED_FROM = (AWAITING,)
 KEY_PREFIX = "v1/runs/"
 _SLUG = re.compile(r"[^a-z0-9_]+")
@@ -87,7 +92,7 @@ class Desk:
     async def begin(self, scope: Scope, actor: Actor, graph_id: str, seed: Mapping[str, Any], key: str, trigger: str) -> Begun:
         """Begin a run. With a `key` only once in 24 hours: then how the run stands that began with it. Raises `NotFound`, `Invalid`,
         `Conflict`: the key was used for something else."""
-        entry = self.catalog.find(graph_id)
+        entry = await self.catalog.fresh(graph_id)
         dated = await self._dated(scope, key) if key else ""
         alias = run_alias(entry.id, scope.workspace, dated)
         order = start_order(entry, seed, alias, trigger)
@@ -137,7 +142,7 @@ class Desk:
         shown = shown_of(state)
         if shown in (PENDING, RUNNING, AWAITING) or state.status == "stopping":
             raise wrong_state("resume", shown, ("paused", "error", "failed", "cancelled"))
-        self._check_version(row)
+        await self._check_version(row, state)
         try:
             await resume_run(self.engine, row.id, row.scope, place=place, actor=caller.actor)
         except Refused as error:
@@ -145,11 +150,14 @@ class Desk:
                 raise wrong_state("resume", shown, ("paused", "error", "failed", "cancelled")) from error
             raise
 
-    def _check_version(self, row: RunRow) -> None:
+    async def _check_version(self, row: RunRow, state: RunState) -> None:
         """The run goes on by its own definition. Where the graph of that name is another one by now, it must say that it takes the place
-        of the run's (`migrate`)."""
-        entry, own = self.catalog.entries.get(row.name), labels_of(row).get(HASH_LABEL, "")
-        if row.surface != SURFACE or entry is None or not own or row.forked_from or own == entry.hash:
+        of the run's (`migrate`); then code that has changed takes the place of what it was, too."""
+        own = labels_of(row).get(HASH_LABEL, "")
+        if row.surface != SURFACE or row.name not in self.catalog.entries or not own or row.forked_from:
+            return
+        entry = await self.catalog.fresh(row.name)
+        if own == entry.hash:
             return
         if (own, entry.hash) not in entry.migrate:
             raise Refused(
@@ -157,6 +165,7 @@ class Desk:
                 hint="start a new run, or give the graph a `migrate` entry",
                 details={"expected_hash": own, "actual_hash": entry.hash, "migrate_available": bool(entry.migrate)},
             )  # fmt: skip
+        await asyncio.to_thread(renew_code, state.known.graph)
 
     async def respond(self, caller: Caller, row: RunRow, ask: wire.RespondRun, path: str) -> None:
         """Answer what a run asks. Raises `Forbidden`, `Refused`, `Invalid`."""
@@ -188,6 +197,7 @@ class Desk:
             await self._denied(caller, LIVE, "forkGraphRun", path)
             raise Forbidden(f"capability '{LIVE}' not granted: side effects happen again only for who has it")
         told = msgspec.to_builtins(ask.mutation, str_keys=True)
+        told |= {name: value for name, value in (("params", ask.params), ("outputs", ask.outputs)) if value is not None}
         derived = fork_hash(labels_of(row).get(HASH_LABEL, row.graph), told)
         labels = {HASH_LABEL: derived, LIVE_LABEL: "true" if ask.live_side_effects else ""}
         labels |= {REASON_LABEL: ask.reason[:500]} if ask.reason else {}
@@ -199,14 +209,14 @@ class Desk:
             entry = self._repinned(row, ask.mutation.rule_pack_version)
             graph, things = entry.stored, entry.things
         try:
-            with placed("state", "body.mutation.state_overrides"):
+            with placed("state", "body.mutation.state_overrides"), placed("outputs", "body.outputs"):
                 await fork_run(
                     self.engine, row.id, row.scope, step=ask.step, changes=changes, actor=caller.actor, alias=alias, graph=graph,
                     things=things, labels=labels,
                 )  # fmt: skip
         except NotFound as error:
             told_step = f"run '{row.alias}' has no ended step {ask.step}"
-            raise Refused(told_step, code="missing-step", hint="GET …/steps lists them") from error
+            raise Refused(told_step, code="missing-step", hint="`graph inspect` and GET …/steps tell which it has") from error
         return wire.ForkedRun(alias, row.alias, "pending", derived)
 
     def _changes(self, state: RunState, ask: wire.ForkRequest) -> Changes:
@@ -291,9 +301,18 @@ def seed_of(ask: wire.StartGraphRun) -> dict[str, Any]:
     return ask.params or ask.inputs or {}
 
 
+def renew_code(graph: Graph) -> None:
+    """Runs of a graph go on with the Python code that is there now."""
+    for node in graph.nodes:
+        if node.kind == CODE_KIND:
+            for path, fingerprint, folder in (("class", "code", "folder"), ("state_class", "state_code", "state_folder")):
+                if node.params.get(fingerprint):
+                    CODES.replace(node.params[path], node.params.get(folder) or graph.base_dir, node.params[fingerprint])
+
+
 def shown_of(state: RunState) -> wire.Status:
-    asking = state.status == "running" and bool(state.asking) and not state.ready and state.active == 0
-    return status_of("waiting" if asking else state.status, state.outcome or "", "person" if asking else "")
+    status, waiting = shown_status(state)
+    return status_of(status, state.outcome or "", waiting)
 
 
 def wrong_state(what: str, shown: str, valid: tuple[str, ...]) -> Refused:

@@ -21,7 +21,10 @@ TYPES = (
     (re.compile(r"Expected `bool"), "bool_type"),
     (re.compile(r"Expected `array"), "list_type"),
     (re.compile(r"unknown field"), "extra_forbidden"),
-    (re.compile(r"malformed|truncated|Invalid UTF|JSON"), "json_invalid"),
+    (re.compile(r"malformed JSON|truncated|Invalid UTF"), "json_invalid"),
+    (re.compile(r"Invalid enum value|is no status|is no source"), "enum"),
+    (re.compile(r"whole number"), "int_parsing"),
+    (re.compile(r"date and time"), "datetime_parsing"),
 )
 """What a message is about → the type clients know it by; `value_error` is any other."""
 _FIELD = re.compile(r"field `([^`]+)`")

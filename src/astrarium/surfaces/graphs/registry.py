@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ import yaml
 
 from ...errors import Invalid, NotFound
 from ...lazy import plugins
+from ...runs.ports import ToolSpec
 from .installed import installed_specs
 
 log = logging.getLogger("astrarium.graphs")
@@ -57,6 +59,17 @@ class StoreEntry(msgspec.Struct, frozen=True):
     protocol: Literal["vector", "graph", "doc", "memory", "fact"]
     config_schema: dict[str, Any] = {}
     capabilities: tuple[str, ...] = ()
+
+
+def _entries() -> GenericAlias:
+    kinds = (ToolSpec, Skill, StoreEntry)
+    fields = {one.name: one.type for kind in kinds for one in msgspec.structs.fields(kind)}
+    entry = msgspec.defstruct("RegistryEntry", [(name, kind | None, None) for name, kind in fields.items()], omit_defaults=True)
+    return GenericAlias(list, (entry,))
+
+
+ENTRIES = _entries()
+"""What documents say of the entries: each has the keys of one kind, a tool, a skill or a store."""
 
 
 def registry(kind: str, skills: Sequence[Skill] = ()) -> list[dict[str, Any]]:

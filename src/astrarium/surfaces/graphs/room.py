@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from ...config import Settings
 from ...kernel.engine import Engine
 from ...kernel.machine import Registry
-from ...runs.ports import Step
+from ...runs.ports import Definitions, Step
 from ...runs.work.workshop import check_graph
 from ...spec.graph import Graph
 from ...spec.ir.installed import Installed
@@ -24,8 +24,9 @@ from .routes.hook import hook_operations
 from .trigger import Triggers, read_triggers
 from .views.number import Numbers
 from .work.bucket import Buckets
+from .work.definition import GraphDefinitions
 from .work.fire import FireGraph, Webhooks, register_triggers, set_crons
-from .work.load import installation
+from .work.load import Belief, installation
 from .work.stream import GraphStreams
 from .work.watch import Watch
 
@@ -38,6 +39,7 @@ class Graphs:
         self._steps = steps
         self._place = place
         self._fire: FireGraph
+        self._definitions: GraphDefinitions
         self._triggers = Triggers()
         self._skills: list[Skill] = []
         self._streams: GraphStreams | None = None
@@ -50,9 +52,8 @@ class Graphs:
         known = self._installed.get(folder)
         if known is None:
             known = self._installed[folder] = installation(
-                self._steps, folder, skills=skill_ids(self._skills), trusted=self._settings.data_dir / "trusted_keys",
-                signed=self._settings.server_profile == "cleared",
-            )  # fmt: skip
+                self._steps, folder, skills=skill_ids(self._skills), belief=Belief.of(self._settings)
+            )
         return known
 
     def _check(self, graph: Graph) -> None:
@@ -67,8 +68,14 @@ class Graphs:
         self._skills = await asyncio.to_thread(read_skills, folders)
         await asyncio.to_thread(self.catalog.open)
 
+    def definitions(self, others: Definitions) -> Definitions:
+        """Where runs find the graphs they run besides their own; what other surfaces' do is found by `others`."""
+        self._definitions = GraphDefinitions(self.catalog, others)
+        return self._definitions
+
     async def open(self, app: FastAPI, engine: Engine, denied: Denied) -> None:
         """What the routes of this surface work with, in `app.state`."""
+        self._definitions.bind(engine)
         self._watch.open()
         app.state.graph_skills = self._skills
         desk = app.state.graphs = Desk(engine, self.catalog, denied)

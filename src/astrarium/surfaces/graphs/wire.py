@@ -5,18 +5,39 @@ A request's unknown keys are ignored and named in the header `X-Ignored-Fields`;
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from ...runs.past.diff import Diverged
+
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""RFC 3339, UTC."""
 Status = Literal["pending", "running", "paused", "awaiting-input", "done", "cancelled", "error", "failed"]
 Source = Literal["manual", "cron", "webhook"]
+FrameType = Literal[
+    "token", "tool_call", "tool_result", "transition", "checkpoint", "waiting_for_input", "interrupt_timeout", "branch_started",
+    "branch_completed", "branch_cancelled", "run_paused", "run_cancelled", "bosun_audit", "error", "result", "artifact_written",
+    "step_started", "step_ended",
+]  # fmt: skip
+"""Those of runs of graphs (Stargraph 0.8), then those of runs of DAGs."""
 
 
-class GraphFault(msgspec.Struct):
-    """What every refusal looks like; `detail` is a list of `{type, loc, msg}` when the input is wrong (422)."""
+class WrongInput(msgspec.Struct):
+    """One thing wrong with a request; `loc` is its place: `body`, `query` or `path`, then names and numbers."""
 
-    detail: str | list[dict[str, Any]]
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class GraphFault(msgspec.Struct, omit_defaults=True):
+    """What every refusal looks like. `detail` is a list when the input is wrong (422), `reason` a word for why a run's state forbids it
+    (409), `error_id` what the server keeps an internal error by (500)."""
+
+    detail: str | list[WrongInput]
+    reason: str | None = None
+    error_id: str | None = None
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
@@ -45,7 +66,7 @@ class GraphPrompt(msgspec.Struct):
     requested_capability: str | None
     node: str
     step: int
-    until: str | None = None
+    until: Time | None = None
 
 
 class GraphRun(msgspec.Struct):
@@ -57,9 +78,9 @@ class GraphRun(msgspec.Struct):
     graph_id: str
     graph_hash: str
     trigger_source: Source
-    started_at: str
-    last_step_at: str
-    finished_at: str | None
+    started_at: Time
+    last_step_at: Time
+    finished_at: Time | None
     duration_ms: int | None
     queued_ms: int | None
     parent_run_id: str | None
@@ -142,7 +163,7 @@ class CheckpointView(msgspec.Struct):
     clips_facts: list[dict[str, Any]]
     last_node: str
     next_action: dict[str, Any] | None
-    timestamp: str
+    timestamp: Time
     parent_run_id: str | None
     side_effects_hash: str
     outcome: str
@@ -152,7 +173,7 @@ class CheckpointView(msgspec.Struct):
 class StepDifference(msgspec.Struct):
     step: int
     branch_id: str | None
-    diverged_at: str
+    diverged_at: Diverged
     state_diff: list[dict[str, Any]]
     output_diff: dict[str, Any] | None
     side_effect_diff: dict[str, Any] | None
@@ -172,6 +193,68 @@ class RunDifference(msgspec.Struct):
     routes: dict[str, list[str]]
 
 
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+class GraphFrame(msgspec.Struct, omit_defaults=True):
+    """What happened to a run: one message of its socket, or the data of one event of its stream. All have the first nine fields; which of
+    the others depends on the type. `<event_id>,<offset>,<seq>` is the place after it."""
+
+    type: FrameType
+    run_id: str
+    step: int
+    branch_id: str | None
+    ts: Time
+    payload: dict[str, Any]
+    event_id: str
+    seq: int
+    offset: int
+    # the run
+    status: Status | None = None
+    final_state: dict[str, Any] | None = None
+    run_duration_ms: int | None = None
+    actor: str | None = None
+    reason: str | None = None
+    # its way
+    from_node: str | None = None
+    to_node: str | None = None
+    rule_id: str | None = None
+    checkpoint_id: str | None = None
+    target: str | None = None
+    strategy: str | None = None
+    # what it asks
+    prompt: str | None = None
+    interrupt_payload: dict[str, Any] | None = None
+    requested_capability: str | None = None
+    on_timeout: str | None = None
+    # what a node did
+    node: str | None = None
+    kind: str | None = None
+    try_: int | None = msgspec.field(default=None, name="try")
+    outcome: str | None = None
+    output: str | None = None
+    scope: str | None = None
+    message: str | None = None
+    recoverable: bool | None = None
+    code: str | None = None
+    model: str | None = None
+    token: str | None = None
+    index: int | None = None
+    tool_name: str | None = None
+    namespace: str | None = None
+    call_id: str | None = None
+    args: dict[str, Any] | None = None
+    ok: bool | None = None
+    result: Any = None
+    error: str | None = None
+    artifact_ref: ArtifactRef | None = None
+    # what rules and packs are told
+    pack_id: str | None = None
+    pack_version: str | None = None
+    fact: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = None
+
+
 # -- things ------------------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +265,7 @@ class ArtifactRef(msgspec.Struct):
     content_type: str
     run_id: str
     step: int
-    created_at: str
+    created_at: Time
 
 
 class GraphItem(msgspec.Struct):

@@ -22,7 +22,6 @@ from ...kernel.audit import act
 from ...kernel.engine import Engine
 from ...kernel.machine import Registry
 from ...kernel.record.entry import (
-    DropEntry,
     Entry,
     PutEntry,
     TouchEntry,
@@ -268,16 +267,8 @@ class Identity:
             Command(entry_stream(ENDED, session.id), order, PERSONAL, actor),
             act(PERSONAL, actor, "auth.signed_out", f"{USER}:{session.user}"),
         ]
-        over = [
-            Command(entry_stream(ENDED, old.id), DropEntry(str(actor)), PERSONAL, actor)
-            for old in await find_handle(self._engine.store, ENDED, session.user)
-            if int(old.body["until"]) <= self._engine.clock.now()
-        ]
         with contextlib.suppress(Refused):  # signed out of before
-            try:
-                await self._engine.submit_all([*commands, *over])
-            except NotFound:  # another request dropped what is over
-                await self._engine.submit_all(commands)
+            await self._engine.submit_all(commands)
 
     async def account(self, caller: Caller) -> Entry:
         """The entry of the caller's own account; who is none (the owner of a machine, a key, a token of the settings) is described as

@@ -9,6 +9,7 @@ from ...config import Settings
 from ...errors import Refused
 from ...kernel.engine import Engine
 from ...kernel.machine import Registry
+from ...kernel.record.entry import remove_entries
 from ...kernel.types import Actor
 from ...web.caller import EVERYTHING, PERSONAL, Caller
 from .access.browser import Browser
@@ -17,13 +18,13 @@ from .access.first import First
 from .access.grant import Grants
 from .access.newcomer import Newcomers, Outsiders
 from .access.provider import Provider
-from .access.renewal import Renewals
+from .access.renewal import FAMILY, Renewals
 from .access.scoped import Passes
 from .access.signing import Signers
 from .access.ticket import Tickets
 from .audit.refusal import Refusals
 from .catalog import Keys, Users
-from .identity import Identity
+from .identity import ENDED, Identity
 from .password import Passwords
 from .role import ADMIN
 from .token import KeyRing, open_ring
@@ -34,6 +35,8 @@ from .workspace.sdk import Places
 
 log = logging.getLogger("astrarium.tenancy")
 KEYS_FOLDER = "keys"
+SPARE_US = 3_600_000_000
+"""Clocks of servers on one database may differ: what is over stays so long."""
 BY_SETTINGS = Caller(Actor("settings", ""), PERSONAL, ADMIN, EVERYTHING, "settings")
 
 
@@ -41,9 +44,9 @@ class Tenancy:
     """Made by `open`, once the worker is open; `close` before it closes."""
 
     def __init__(self, engine: Engine, settings: Settings, ring: KeyRing, registry: Registry, local_token: str) -> None:
+        self._engine = engine
         self.ring = ring
         self.builtin = settings.auth == "builtin"
-        self._clock = engine.clock
         self._passwords = Passwords()
         self.users = Users(engine, self._passwords)
         self.keys = Keys(engine, ring)
@@ -57,8 +60,17 @@ class Tenancy:
         self.newcomers = Newcomers(engine, settings, self.directory)
         outsiders = Outsiders(engine, self.provider, self.newcomers, self.refusals) if self.provider is not None else None
         self.identity = Identity(
-            engine, settings, ring, self._passwords, local_token, registry, challenge, self.passes, self.tickets,
-            outsiders, self.refusals,
+            engine,
+            settings,
+            ring,
+            self._passwords,
+            local_token,
+            registry,
+            challenge,
+            self.passes,
+            self.tickets,
+            outsiders,
+            self.refusals,
         )
         self.places = Places(engine, registry)
         self.renewals = Renewals(engine, ring)
@@ -90,7 +102,14 @@ class Tenancy:
 
     def seconds_until(self, moment: int) -> int:
         """Seconds from now to a moment (microseconds UTC), the last one begun counted; at least 0."""
-        return max(0, -((self._clock.now() - moment) // 1_000_000))
+        return max(0, -((self._engine.clock.now() - moment) // 1_000_000))
+
+    async def sweep(self) -> int:
+        """Remove what nobody can show any more: sessions that were signed out of, and refresh tokens; how many entries went."""
+        before, removed = self._engine.clock.now() - SPARE_US, 0
+        for kind in (ENDED, FAMILY):
+            removed += await remove_entries(self._engine, PERSONAL, kind, lambda entry: int(entry.body["until"]) <= before)
+        return removed
 
     async def aclose(self) -> None:
         self._passwords.close()

@@ -47,10 +47,10 @@ def rank(rule: Rules, working: Working) -> int | None:
     return latest
 
 
-def fire(rules: tuple[Rules, ...], working: Working, waived: str = "") -> Fired:
+def fire(rules: tuple[Rules, ...], working: Working, waived: str = "", chosen: dict[type, Fired] | None = None) -> Fired:
     """Let every rule that matches go, and choose among their actions. `waived`: the rule whose question was just answered asks no
-    more."""
-    chosen: dict[type, Fired] = {}
+    more. `chosen`: actions that were decided on before."""
+    chosen = {} if chosen is None else chosen
     waiting = [rule for rule in rules if working.last.good or rule.caught]
     while waiting:
         matched = [(-rule.salience, -found, rule.order, rule) for rule in waiting if (found := rank(rule, working)) is not None]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ...ports import StepOutcome
+from ...ports import StepOutcome, Used
 from ..port import Close, Fact, Fan, Question
 
 
@@ -43,7 +44,8 @@ class Memo(msgspec.Struct, omit_defaults=True):
     """`next_no` is the number of the next step and `next_at` its place on the way; `round_at` the first place of this round; `visits`
     counts by node; `open` holds the steps that have not ended; `fan` and `ends` stand while branches run, `asking` while a rule's
     question does, `joined` (the node to go on with, -1 = the end) between a fan and what
-    follows it; `tries` counts revisits by rule and target, `used` sums up by node."""
+    follows it; `tries` counts revisits by rule and target, `used` sums up by node, `failed` counts executions of a node that failed, one
+    after the other; `run` is what clients know the run by."""
 
     visits: list[int]
     next_no: int = 0
@@ -58,9 +60,19 @@ class Memo(msgspec.Struct, omit_defaults=True):
     facts: list[Fact] = []
     next_fact: int = 0
     tries: dict[str, int] = {}
-    used: dict[str, dict[str, float]] = {}
+    used: dict[str, Used] = {}
+    failed: dict[int, int] = {}
+    run: str = ""
     stop: Close | None = None
     closed: bool = False
+
+
+def open_memo(memo: Memo, run: str, said: Sequence[Mapping[str, Any]]) -> None:
+    """A life begins: what clients know it by, and the facts it is begun with."""
+    memo.run = run
+    for fact in said:
+        memo.facts.append(Fact(memo.next_fact, fact["fact"], dict(fact.get("slots", {})), "user", fact.get("source", "")))
+        memo.next_fact += 1
 
 
 def dump_memo(memo: Memo) -> Any:

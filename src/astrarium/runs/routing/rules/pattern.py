@@ -7,14 +7,13 @@ installed a graph with such a rule is refused when its plan is made.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from ....errors import Invalid, Problem
-from .seen import Seen
 
 PROVENANCE = ("_origin", "_source", "_run_id", "_step", "_confidence", "_timestamp")
 _TEMPLATE = re.compile(r"\(\s*([A-Za-z_$][\w.$:-]*)")
@@ -23,6 +22,22 @@ _BASIS = re.compile(r"f-(\d+)")
 _CONNECTIVES = frozenset(("and", "or", "not", "test", "exists", "forall", "declare", "logical"))
 _RULE = "asked"
 HINT = "install the extra: pip install 'astrarium[clips]'; or write the condition as a mapping or in CEL"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A fact as rules see it, with its rank: the later it was said, the higher. `slots` by name; a field of the state has the one slot
+    `value`. `symbols`: slots whose texts are symbols to CLIPS. `origin`, `source`, `run`, `step` say where the fact comes from; `id` is
+    that of a fact that was asserted (-1 = it is told anew each time)."""
+
+    rank: int
+    template: str
+    slots: Mapping[str, Any]
+    symbols: tuple[str, ...] = ()
+    origin: str = "system"
+    source: str = ""
+    run: str = ""
+    step: int = 0
+    id: int = -1
 
 
 class Pattern(msgspec.Struct, frozen=True):
@@ -61,7 +76,7 @@ def match(pattern: Pattern, seen: Iterable[Seen]) -> int | None:
 
 def _environment(pattern: Pattern, seen: Iterable[Seen]) -> tuple[Any, dict[int, int]]:
     """CLIPS with the facts in it: (environment, fact's index → rank)."""
-    clips = _clips()
+    clips = clips_module()
     environment = clips.Environment()
     facts = list(seen)
     slots: dict[str, set[str]] = {name: set(found) for name, found in pattern.templates.items()}
@@ -76,7 +91,7 @@ def _environment(pattern: Pattern, seen: Iterable[Seen]) -> tuple[Any, dict[int,
         environment.build(f"(defrule {_RULE} {pattern.text}\n =>)")
         for fact in facts:
             if fact.template in slots:
-                made = environment.find_template(fact.template).assert_fact(**_slots(clips, fact))
+                made = environment.find_template(fact.template).assert_fact(**{**told_by(fact), **_slots(clips, fact)})
                 ranks[made.index] = fact.rank
     except clips.CLIPSError as error:
         told = f"CLIPS does not take `{pattern.text}`: {str(error).strip()}"
@@ -85,10 +100,15 @@ def _environment(pattern: Pattern, seen: Iterable[Seen]) -> tuple[Any, dict[int,
     return environment, ranks
 
 
+def told_by(fact: Seen) -> dict[str, Any]:
+    """Where a fact comes from, as slots. Its time is not told: the same results must lead to the same decisions."""
+    return {"_origin": fact.origin, "_source": fact.source, "_run_id": fact.run, "_step": fact.step, "_confidence": 1}
+
+
 def _slots(clips: Any, fact: Seen) -> dict[str, Any]:
-    if fact.template == "node-id":
-        return {"id": clips.Symbol(str(fact.slots["id"]))}
-    return {name: _value(clips, value) for name, value in fact.slots.items()}
+    return {
+        name: clips.Symbol(str(value)) if name in fact.symbols else _value(clips, value) for name, value in fact.slots.items()
+    }
 
 
 def _value(clips: Any, value: Any) -> Any:
@@ -98,7 +118,7 @@ def _value(clips: Any, value: Any) -> Any:
     return value
 
 
-def _clips() -> Any:
+def clips_module() -> Any:
     try:
         return import_module("clips")
     except ImportError as error:

@@ -11,7 +11,9 @@ from ....errors import Invalid, Problem
 from ....spec.graph import Graph, Rule
 from ....spec.ir import flow as f
 from ....spec.ir.cel import Program, compile_cel
+from ....spec.ir.pack.policy import Policy
 from ..port import RunOutcome
+from .pack import Engine
 from .pattern import Pattern, compile_pattern
 
 OUTCOME_FIELD: Final = "$outcome"
@@ -50,6 +52,14 @@ class Plan(msgspec.Struct, frozen=True):
     max_steps: int
     bare: bool
     """The graph is in the short form: fields of its rules are any of the document."""
+    policy: Policy = Policy()
+    packs: tuple[Engine, ...] = ()
+    once: frozenset[str] = frozenset()
+
+    @property
+    def governed(self) -> bool:
+        """Packs are mounted."""
+        return bool(self.policy.packs)
 
 
 def make_plan(graph: Graph) -> Plan:
@@ -79,6 +89,9 @@ def make_plan(graph: Graph) -> Plan:
         budgets=flow.budgets,
         max_steps=graph.max_steps,
         bare=graph.flow is None,
+        policy=msgspec.convert(graph.meta.get("graph", {}).get("policy", {}), Policy),
+        packs=tuple(Engine(pack) for pack in flow.packs),
+        once=frozenset(flow.once),
     )
 
 

@@ -16,12 +16,14 @@ from ....errors import Refused, TooMuch
 from ....spec.graph import Graph
 from ....spec.ir import flow as f
 from ...ports import Ask, StepOutcome
-from ..port import Choice, Chose, Close, Drop, Ended, Fan, Merge, MoveOn, Question, RunOutcome, Visit
-from .agenda import fire
+from ..port import Choice, Chose, Close, Drop, Ended, Fan, Merge, MoveOn, Question, Ruled, RunOutcome, Visit
+from .agenda import Fired, fire
 from .branch import settle_fan
+from .budget import EXHAUSTED, add_used, overdrawn
 from .facts import Working
 from .memo import Branch, Last, Memo, Way, dump_memo, load_memo
 from .plan import Plan, make_plan
+from .policy import judge_alone, judge_start, judged
 
 STEPS_OVER: Final = "max_steps"
 FAILED_BY: Final[dict[str, RunOutcome]] = {"rejected": "rejected", "broken": "broken", "lost": "broken"}
@@ -48,7 +50,8 @@ class RulesRouter:
         if memo.joined is not None:
             return go(plan, memo, memo.joined)
         if last is None:
-            return enter(plan, memo, plan.entry) if plan.names else [Close("succeeded")]
+            ruled, stop = judge_start(plan, memo)
+            return [*ruled, stop] if stop else [*ruled, *start(plan, memo)]
         if last.good:
             return decide(plan, memo, last, document)
         return [visit(memo, last.node)] if room(plan, memo) else [Close("failed", STEPS_OVER)]
@@ -59,21 +62,26 @@ class RulesRouter:
             return []
         if memo.stop is not None:
             return [] if len(memo.open) > 1 else [memo.stop]
-        over = over_budget(plan, memo, ended)
+        over = overdrawn(plan.budgets, memo.used, plan.names[ended.node], ended.used)
         if over:
-            told = Chose("fail", ended.no, reason=over)
-            return [told, *(Drop(no) for no in memo.open if no != ended.no), Close("failed", over)]
+            return give_up(memo, ended.no, Close("failed", EXHAUSTED), over)
+        ruled: list[MoveOn] = []
+        if plan.governed and (memo.fan is not None or ended.goto):
+            ruling = judge_alone(plan, memo, way, ended, document)
+            ruled = ruling.moves(ended.no, alone=True)
+            if ruling.stop is not None:
+                return [*ruled, *give_up(memo, ended.no, ruling.stop, ruling.why)]
         if memo.fan is not None:
             moves, goes_on = settle_fan(plan, memo, memo.fan, way, ended, document)
-            return [*moves, *go(plan, memo, memo.fan.join)] if goes_on else moves
+            return [*ruled, *moves, *go(plan, memo, memo.fan.join)] if goes_on else [*ruled, *moves]
         last = ending(memo, ended)
         if ended.goto:
             target = plan.position.get(ended.goto)
             if target is None:
                 return [Chose("fail", ended.no, reason="unknown_node"), Close("broken", "unknown_node")]
-            return [Chose("goto", ended.no, target=target, reason=ended.code), *enter(plan, memo, target)]
+            return [*ruled, Chose("goto", ended.no, target=target, reason=ended.code), *enter(plan, memo, target)]
         document = {**document, **ended.patch} if ended.patch else document
-        return decide(plan, memo, last, document, ended.code, ended.said)
+        return decide(plan, memo, last, document, ended)
 
     def expire(self, plan: Plan, memo: Memo, at: int, document: dict[str, Any]) -> list[MoveOn]:
         fan = memo.fan
@@ -147,21 +155,25 @@ def ending(memo: Memo, ended: Ended) -> Last:
 
 
 def decide(
-    plan: Plan, memo: Memo, last: Last, document: dict[str, Any], code: str = "", said: Sequence[dict[str, Any]] = ()
+    plan: Plan, memo: Memo, last: Last, document: dict[str, Any], ended: Ended | None = None
 ) -> list[MoveOn]:
     """What the rules make of the step; without one that matches the run falls through, or ends as its last step did."""
-    working = Working(plan, memo, last, document)
-    for fact in said:
-        working.say(f.Assert(fact["fact"], fact.get("slots", {})), "", "tool")
+    working = Working(plan, memo, last, document, ended)
+    ruling = judged(plan, working)
     try:
-        fired = fire(plan.rules[last.node], working, last.asked)
+        fired = fire(plan.rules[last.node], working, last.asked, ruling.chosen) if ruling.stop is None else Fired()
     except TooMuch as error:
         return [Chose("fail", last.no, reason=error.message), Close("broken", "TooMuch")]
-    kind, target, reason, moves = carry(plan, memo, last, fired.action, fired.rule, code)
+    if plan.governed:
+        ruling.judge()
+    if ruling.stop is not None:
+        told = Chose("fail", last.no, ruling.by, reason=ruling.why, said=tuple(working.said), gone=tuple(working.gone))
+        return [*ruling.moves(last.no), told, ruling.stop]
+    kind, target, reason, moves = carry(plan, memo, last, fired.action, fired.rule, ended.code if ended is not None else "")
     if plan.bare:
         return moves
     chose = Chose(kind, last.no, fired.rule, target, reason, tuple(working.said), tuple(working.gone))
-    return [chose, *moves]
+    return [*ruling.moves(last.no), chose, *moves] if plan.governed else [chose, *moves]
 
 
 def carry(
@@ -244,18 +256,13 @@ def ask(memo: Memo, node: int, rule: str, asked: Ask) -> Question:
     return Question(node, memo.next_no, memo.next_at, rule, asked)
 
 
-def over_budget(plan: Plan, memo: Memo, ended: Ended) -> str:
-    if not plan.budgets or not ended.used:
-        return ""
-    for name in ("", plan.names[ended.node]):
-        budget = plan.budgets.get(name)
-        if budget is None:
-            continue
-        before = memo.used.get(name, {})
-        for what, most in (("tokens", budget.tokens), ("cost", budget.cost)):
-            if most and before.get(what, 0) + ended.used.get(what, 0) > most:
-                return "budget_exhausted"
-    return ""
+def start(plan: Plan, memo: Memo) -> list[MoveOn]:
+    return enter(plan, memo, plan.entry) if plan.names else [Close("succeeded")]
+
+
+def give_up(memo: Memo, no: int, close: Close, why: str) -> list[MoveOn]:
+    """The run ends with step `no`, whatever else is open."""
+    return [Chose("fail", no, reason=why), *(Drop(one) for one in memo.open if one != no), close]
 
 
 # -- counting ----------------------------------------------------------------------------------------------------------
@@ -267,11 +274,13 @@ def fold_end(plan: Plan, memo: Memo, ended: Ended) -> None:
         return
     if ended.used:
         for name in ("", plan.names[ended.node]):
-            sums = memo.used.setdefault(name, {})
-            for what, number in ended.used.items():
-                sums[what] = sums.get(what, 0) + number
+            add_used(memo.used.setdefault(name, {}), ended.used)
+    good = ended.outcome in ("succeeded", "skipped") or ended.tolerated or ended.marked
+    if not good:
+        memo.failed[ended.node] = memo.failed.get(ended.node, 0) + ended.tries
+    elif memo.failed:
+        memo.failed.pop(ended.node, None)
     if memo.fan is not None:
-        good = ended.outcome in ("succeeded", "skipped") or ended.tolerated or ended.marked
         memo.ends.append(Branch(way.branch, good, dict(ended.patch or {})))
     else:
         memo.last = ending(memo, ended)
@@ -289,11 +298,7 @@ def fold_visit(memo: Memo, move: Visit) -> None:
 
 
 def fold_chose(memo: Memo, move: Chose) -> None:
-    if move.gone:
-        memo.facts = [fact for fact in memo.facts if fact.id not in move.gone]
-    gone = set(move.gone)
-    memo.facts.extend(fact for fact in move.said if fact.id not in gone)
-    memo.next_fact += len(move.said)
+    fold_facts(memo, move)
     if move.kind == "retry":
         key = f"{move.rule}/{move.target}"
         memo.tries[key] = memo.tries.get(key, 0) + 1
@@ -318,6 +323,14 @@ def fold_question(memo: Memo, move: Question) -> None:
     memo.last, memo.asking = Last(move.node, move.no, move.at), move
 
 
+def fold_facts(memo: Memo, move: Chose | Ruled) -> None:
+    if move.gone:
+        memo.facts = [fact for fact in memo.facts if fact.id not in move.gone]
+    gone = set(move.gone)
+    memo.facts.extend(fact for fact in move.said if fact.id not in gone)
+    memo.next_fact += len(move.said)
+
+
 def fold_close(memo: Memo, move: Close) -> None:
     memo.closed = True
 
@@ -329,5 +342,6 @@ FOLDS: dict[type, Any] = {
     Merge: fold_merge,
     Drop: fold_drop,
     Question: fold_question,
+    Ruled: fold_facts,
     Close: fold_close,
 }

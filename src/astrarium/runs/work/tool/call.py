@@ -11,7 +11,7 @@ import jsonschema_rs
 import msgspec
 
 from ....errors import AstrariumError, NotFound
-from ...ports import Called, StepFailed, Tool, ToolSpec, TryContext
+from ...ports import Called, Spawn, StepFailed, Tool, ToolSpec, TryContext
 from .record import call_key
 
 DENIED = "capability_denied"
@@ -30,12 +30,13 @@ class Scene(TryContext, Protocol):
 
     def tool(self, tool: str) -> Tool: ...
     def next_call(self) -> str: ...
+    def let_through(self, value: Any) -> None: ...
 
     async def recorded(self, key: str) -> dict[str, Any] | None: ...
 
 
-async def call_tool(scene: Scene, id_: str, args: Mapping[str, Any]) -> Called:
-    """Never raises for what a tool does; what stops the try passes through."""
+async def call_tool(scene: Scene, id_: str, args: Mapping[str, Any], waits: bool = False) -> Called:
+    """Never raises for what a tool does; what stops the try passes through, and so does `StepFailed` for what packs do not let pass."""
     try:
         tool = scene.tool(id_)
     except NotFound as error:
@@ -47,12 +48,14 @@ async def call_tool(scene: Scene, id_: str, args: Mapping[str, Any]) -> Called:
     denied = [permission for permission in spec.permissions if not scene.granted(permission)]
     if denied:
         return _deny(scene, spec, denied)
+    scene.let_through(args)
     call_id, key = scene.next_call(), call_key(spec.id, args)
     said: list[dict[str, Any]] = [fact("stargraph-tool-call", tool_id=spec.id, args_count=len(args))]
     told = {"tool_name": spec.name, "namespace": spec.namespace, "args": args, "call_id": call_id, "key": key}
     scene.emit({"type": "tool_call", **told})
-    called = await _replayed(scene, spec, key) or await _carry_out(scene, tool, args)
-    result = called.result if isinstance(called.result, Mapping) else {"value": called.result}
+    called = await _replayed(scene, spec, key) or await _carry_out(scene, tool, args, waits)
+    result = _told(called.result)
+    scene.let_through([result, called.error])
     scene.emit(
         {"type": "tool_result", "call_id": call_id, "ok": called.ok, "result": result if called.ok else None,
          "error": called.error or None}
@@ -90,10 +93,22 @@ async def _replayed(scene: Scene, spec: ToolSpec, key: str) -> Called | None:
     return Called(False, error=said, code=MISSING)
 
 
-async def _carry_out(scene: Scene, tool: Tool, args: Mapping[str, Any]) -> Called:
+def _told(result: Any) -> Mapping[str, Any]:
+    """A result as a mapping; of runs that were begun, their ids."""
+    if isinstance(result, Spawn):
+        return {"run_ids": [child.key for child in result.children]}
+    return result if isinstance(result, Mapping) else {"value": result}
+
+
+async def _carry_out(scene: Scene, tool: Tool, args: Mapping[str, Any], waits: bool) -> Called:
     spec = tool.spec
     try:
-        result = msgspec.to_builtins(await tool.call(args, scene), enc_hook=str)
+        made = await tool.call(args, scene)
+        if isinstance(made, Spawn):
+            if waits:
+                return Called(True, made)
+            raise StepFailed("it waits for other runs, which only a node of kind `tool` can")
+        result = msgspec.to_builtins(made, enc_hook=str)
     except StepFailed as error:
         return Called(False, error=f"{spec.id}: {error}", code=error.code or "ToolError")
     except AstrariumError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -36,9 +37,13 @@ class Late(Mapping[str, T]):
         return len(self._found)
 
 
+Price = tuple[Decimal, Decimal]
+"""What a million tokens cost, of questions and of answers."""
+
+
 class Means(NamedTuple):
     """`grants`: patterns of permissions that runs have; `files`: the folder tools may read and write files in (None = the run's own);
-    `model`: the one asked when a node names none."""
+    `model`: the one asked when a node names none; `prices`: of models by name, `*` = of any other."""
 
     tools: Mapping[str, Tool] = {}
     providers: Mapping[str, Provider] = {}
@@ -46,6 +51,7 @@ class Means(NamedTuple):
     grants: tuple[str, ...] = ()
     files: Path | None = None
     model: Model = Model("", "")
+    prices: Mapping[str, Price] = {}
 
     def granted(self, permission: str) -> bool:
         """Whether runs are allowed this. In a grant `*` stands for anything: `db.*:read`, `tools:std:*`."""
@@ -81,3 +87,20 @@ def load_providers() -> dict[str, Provider]:
 def read_grants(text: str) -> tuple[str, ...]:
     """The patterns of the setting `graph_grants`."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def read_prices(text: str) -> dict[str, Price]:
+    """The setting `model_prices`. Raises `Invalid`."""
+    found: dict[str, Price] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, told = part.rpartition("=")
+        asked, _, answered = told.partition("/")
+        try:
+            prices = (Decimal(asked), Decimal(answered or asked))
+        except InvalidOperation:
+            prices = (Decimal(-1), Decimal(-1))
+        if not name or not all(price.is_finite() and price >= 0 for price in prices):
+            hint = "model_prices is NAME=PRICE or NAME=QUESTION/ANSWER, … for a million tokens, such as tiny=0.15, large=2.50/10"
+            raise Invalid(f"`{part}` is no price of a model", hint=hint, code="bad_settings")
+        found[name.strip()] = prices
+    return found

@@ -1,48 +1,65 @@
-"""Packs at work: what a step gave is looked at before it is told, under what the packs of its graph demand (Stargraph 0.8: contract 1.6,
-where packs are loaded and do nothing)."""
+"""Packs at work: what a step gave, and what is handed to tools, is looked at before it is told, under what the packs of its graph demand
+(Stargraph 0.8: contract 1.6, where packs are loaded and do nothing). What facts demand is judged where rules are asked
+(`runs.routing.rules.policy`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 
-from ....spec.graph import Graph
-from ....spec.ir.pack.policy import AUDIT, BUDGETS, SAFETY_PII, Policy, Violation, find_violations
-from ...ports import Result
+from ....spec.graph import Graph, Node
+from ....spec.ir.pack.policy import AUDIT, SAFETY_PII, VIOLATION, Policy, Violation, violated, violation_fact
+from ...ports import Result, StepFailed, Used
+from ...routing.rules.budget import EXHAUSTED, add_used
 
-VIOLATION = "pack_violation"
-EXHAUSTED = "budget_exhausted"
-FINAL = frozenset((VIOLATION, EXHAUSTED, "capability_denied", "replay_missing"))
-"""Codes of ends that another try would only repeat."""
-BUDGET_FACT = "bosun.budget"
-VIOLATION_FACT = "bosun.violation"
 AUDITED_RECORDS = {"tool_call": "tool_call", "artifact_written": "artifact_write"}
 """Records of tries the audit pack is told of, as its kinds. What the log tells itself is not written twice."""
 MOST_POLICIES = 1000
 
 
 class Told(Protocol):
-    """What this asks of a try."""
+    """What this asks of a try. `halted`: what a tool was called with, or gave, and must not be told; `used`: what was counted."""
+
+    halted: Violation | None
+    used: Used | None
 
     @property
     def graph(self) -> Graph: ...
     @property
+    def node(self) -> Node: ...
+    @property
     def run_id(self) -> str: ...
-    def emit(self, record: Mapping[str, Any]) -> None: ...
 
 
 def is_governed(graph: Graph) -> bool:
-    """Whether packs want to see what steps of a graph give."""
-    policy = graph.meta.get("graph", {}).get("policy")
-    return bool(policy and (policy.get("watches") or policy.get("budgets")))
+    """Whether packs demand anything of runs of a graph."""
+    return bool(graph.meta.get("graph", {}).get("policy", {}).get("packs"))
+
+
+def is_seen(graph: Graph) -> bool:
+    """Whether what a try gives, or how long it took, is looked at."""
+    return is_watched(graph) or _is_timed(graph)
+
+
+def _is_timed(graph: Graph) -> bool:
+    return graph.flow is not None and any(budget.latency_ms for budget in graph.flow.budgets.values())
+
+
+def is_watched(graph: Graph) -> bool:
+    """Whether texts are looked at before they are told."""
+    return bool(graph.meta.get("graph", {}).get("policy", {}).get("watches"))
 
 
 @lru_cache(MOST_POLICIES)
 def _policy(text: bytes) -> Policy:
     return msgspec.json.decode(text, type=Policy)
+
+
+def policy_of(graph: Graph) -> Policy:
+    return _policy(msgspec.json.encode(graph.meta["graph"]["policy"]))
 
 
 def audit_of(graph: Graph, record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -57,59 +74,48 @@ def audit_of(graph: Graph, record: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"type": "bosun_audit", "pack_id": AUDIT, "pack_version": version, "fact": {"kind": kind, "detail": detail}}
 
 
-def governed(scene: Told, result: Result) -> Result:
-    """The result as the packs let it pass."""
-    if not is_governed(scene.graph):
-        return result
-    policy = _policy(msgspec.json.encode(scene.graph.meta["graph"]["policy"]))
-    if policy.budgets:
-        result = _budgeted(scene, policy, result)
-    return _watched(scene, policy, result) if policy.watches else result
-
-
-def _budgeted(scene: Told, policy: Policy, result: Result) -> Result:
-    """A budget that a fact says is used up ends the run."""
-    for fact in result.said:
-        slots = fact.get("slots", {})
-        allowed, consumed = slots.get("allowed"), slots.get("consumed")
-        if fact.get("fact") != BUDGET_FACT or not isinstance(allowed, int | float) or not isinstance(consumed, int | float):
-            continue
-        if consumed >= allowed:
-            reason = f"{consumed:g} of {allowed:g} {slots.get('kind', '')}".strip() + " are used"
-            return _stopped(scene, policy, BUDGETS, result, Violation("budget-exhausted", "halt", reason), EXHAUSTED)
-    return result
-
-
-def _watched(scene: Told, policy: Policy, result: Result) -> Result:
-    """A text that holds what it must not is not told on; one that may hold it is, with a warning."""
-    text = "\n".join(_texts([result.patch, result.output, result.error, [fact.get("slots") for fact in result.said]]))
-    for found in find_violations(policy, text):
+def let_through(scene: Told, value: Any) -> None:
+    """Look at what goes to a tool, or comes from one. Raises `StepFailed` when it must not be told; whoever catches that, the step does
+    not end well."""
+    if not is_watched(scene.graph):
+        return
+    for found in violated(policy_of(scene.graph), value):
         if found.severity == "halt":
-            bare = msgspec.structs.replace(result, patch=None, output=None, error="", said=(), ask=None, spawn=None)
-            return _stopped(scene, policy, SAFETY_PII, bare, found, VIOLATION)
-        result = _warned(scene, policy, SAFETY_PII, result, found)
+            scene.halted = found
+            raise StepFailed(f"{SAFETY_PII}: {found.reason}", code=VIOLATION)
+
+
+def counted(scene: Told, result: Result, took_s: float) -> Result:
+    """With all that a try used up, and its time where a budget counts it. One that was cut off by its budget is not tried again."""
+    timed = _is_timed(scene.graph)
+    if not scene.used and not timed:
+        return result
+    used: Used = dict(result.used or {})
+    add_used(used, scene.used)
+    if timed:
+        used["latency_ms"] = int(took_s * 1000)
+    result = msgspec.structs.replace(result, used=used)
+    budget = scene.graph.flow.budgets.get(scene.node.name) if scene.graph.flow is not None else None
+    if result.outcome == "timed_out" and budget is not None and scene.node.timeout_s * 1000 == budget.latency_ms:
+        said = f"the node {scene.node.name} took longer than the {budget.latency_ms} ms of its budget"
+        return msgspec.structs.replace(result, error=said, code=EXHAUSTED)
     return result
 
 
-def _stopped(scene: Told, policy: Policy, pack: str, result: Result, found: Violation, code: str) -> Result:
-    warned = _warned(scene, policy, pack, result, found)
-    return msgspec.structs.replace(warned, outcome="failed", error=f"{pack}: {found.reason}", code=code, ask=None, spawn=None)
-
-
-def _warned(scene: Told, policy: Policy, pack: str, result: Result, found: Violation) -> Result:
-    slots = {"kind": found.kind, "severity": found.severity, "run_id": scene.run_id, "reason": found.reason}
-    version = dict(policy.packs).get(pack, "")
-    scene.emit({"type": "bosun_audit", "pack_id": pack, "pack_version": version, "fact": {"kind": VIOLATION_FACT, **slots}})
-    return msgspec.structs.replace(result, said=(*result.said, {"fact": VIOLATION_FACT, "slots": slots}))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield str(key)
-            yield from _texts(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _texts(part)
+def governed(scene: Told, result: Result) -> Result:
+    """The result as the packs let it pass: a text that holds what it must not is not told on; one that may hold it is, with a warning."""
+    if not is_watched(scene.graph):
+        return result
+    policy = policy_of(scene.graph)
+    ask = result.ask
+    parts = [result.patch, result.output, result.error, [fact.get("slots") for fact in result.said]]
+    if ask is not None:
+        parts += [ask.prompt, ask.payload]
+    if result.spawn is not None:
+        parts += [[child.state, child.params] for child in result.spawn.children]
+    found = [scene.halted] if scene.halted is not None else violated(policy, parts)
+    said = tuple(violation_fact(one, SAFETY_PII, scene.run_id) for one in found)
+    if not any(one.severity == "halt" for one in found):
+        return msgspec.structs.replace(result, said=(*result.said, *said)) if said else result
+    error = f"{SAFETY_PII}: {found[0].reason}"
+    return Result("failed", exit_code=result.exit_code, error=error, code=VIOLATION, used=result.used, said=said)

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 from ....errors import NotFound, Unavailable
 from ....kernel.record.artifact import Artifact
+from ....spec.ir.pack.policy import Violation
 from ....store.log import run_folder
-from ...ports import Called, Model, Provider, Tool, ToolSpec
+from ...ports import Called, Model, Provider, Tool, ToolSpec, Used
+from ...routing.rules.budget import add_used
 from ...state import RunState, Step
 from .call import call_tool
-from .means import Means
-from .policy import audit_of
+from .means import Means, Price
+from .policy import audit_of, let_through
 from .record import append_record, recorded_result
 
 LIVE_LABEL = "live_side_effects"
@@ -49,6 +51,9 @@ class ToolUse:
     try_no: int
     redact: tuple[str, ...] = ()
     _calls = 0
+    halted: Violation | None = None
+    used: Used | None = None
+    """What this try has used up so far."""
     made: tuple[Artifact, ...] = ()
     """Artifacts this try has kept; its result carries them."""
 
@@ -62,6 +67,14 @@ class ToolUse:
         if audit is not None:
             audit["fact"] |= {"run_id": self._state.alias or self._state.run, "step": self._step.place}
             append_record(path, {"at": at, **audit}, self.redact)
+
+    def count(self, used: Used) -> None:
+        self.used = self.used or {}
+        add_used(self.used, used)
+
+    def price(self, model: str) -> Price | None:
+        prices = self._shop.means.prices
+        return prices.get(model) or prices.get("*")
 
     # -- tools --------------------------------------------------------------------------------------------------------
 
@@ -81,8 +94,11 @@ class ToolUse:
         self._calls += 1
         return f"call-{self._step.round}-{self._step.no}-{self.try_no}-{self._calls}"
 
-    async def call_tool(self, tool: str, args: Mapping[str, Any]) -> Called:
-        return await call_tool(self, tool, args)  # type: ignore[arg-type]  # the try that this is part of
+    async def call_tool(self, tool: str, args: Mapping[str, Any], *, waits: bool = False) -> Called:
+        return await call_tool(self, tool, args, waits)  # type: ignore[arg-type]  # the try that this is part of
+
+    def let_through(self, value: Any) -> None:
+        let_through(self, value)  # type: ignore[arg-type]  # as above
 
     async def replays(self) -> bool:
         state = self._state
@@ -100,16 +116,28 @@ class ToolUse:
 
     async def recorded(self, key: str) -> dict[str, Any] | None:
         """What the runs this one was forked from recorded under a key, the nearest first."""
-        bench, run = self._shop, self._state.forked_from
+        bench, run = self._shop, self._state.run
         for _ in range(MOST_FORKS):
-            rows = await bench.reading.read("SELECT created_at, forked_from FROM runs WHERE id = ?", (run,))
+            run = await self._origin(run)
+            rows = await bench.reading.read("SELECT created_at FROM runs WHERE id = ?", (run,))
             if not rows:
                 return None
             found = recorded_result(run_folder(bench.folder / "logs", run, rows[0][0]), key)
-            if found is not None or not rows[0][1]:
+            if found is not None:
                 return found
-            run = rows[0][1]
         return None
+
+    async def _origin(self, run: str) -> str:
+        """The run a run was forked from; of one that works for a fork, the one that did the same for the fork's origin. Empty = none."""
+        read = self._shop.reading.read
+        rows = await read("SELECT forked_from, parent_run, parent_step, parent_index FROM runs WHERE id = ?", (run,))
+        if not rows or rows[0][0] or not rows[0][1]:
+            return str(rows[0][0]) if rows else ""
+        _, parent, step, index = rows[0]
+        above = await self._origin(parent)
+        sql = "SELECT id FROM runs WHERE parent_run = ? AND parent_step = ? AND parent_index = ? ORDER BY created_at DESC LIMIT 1"
+        found = await read(sql, (above, step, index)) if above else []
+        return str(found[0][0]) if found else ""
 
     # -- models, files, artifacts ---------------------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ class Scene(NamedTuple):
     child: Callable[[NodeEntry, int, str], ChildGraph | None]
     state_class: str = ""
     retry: Retry | None = None
+    state_code: tuple[str, str] = ("", "")
+    """Fingerprint and folder of the state's class."""
 
 
 def make_node(entry: NodeEntry, path: str, scene: Scene) -> Made:
@@ -104,7 +106,7 @@ def _timeout_s(entry: NodeEntry) -> float:
 
 def budget_of(entry: NodeEntry) -> Budget | None:
     given = entry.budget
-    return Budget(given.tokens, given.cost) if given and (given.tokens or given.cost) else None
+    return Budget(given.tokens, given.cost or 0.0, given.latency_ms) if given else None
 
 
 def _python(entry: NodeEntry, path: str, scene: Scene) -> Made:
@@ -116,6 +118,9 @@ def _python(entry: NodeEntry, path: str, scene: Scene) -> Made:
     params: dict[str, Any] = {"class": entry.kind, "config": entry.config}
     if scene.state_class:
         params["state_class"] = scene.state_class
+        params |= {name: told for name, told in zip(("state_code", "state_folder"), scene.state_code, strict=True) if told}
+    if isinstance(code, Code):
+        params |= {name: told for name, told in (("code", code.fingerprint), ("folder", code.folder)) if told}
     node = Node(entry.id, CODE_KIND, params=params)
     if not isinstance(code, Code):
         return Made(node)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ....errors import AstrariumError, Invalid
 from ..document import Document, Mount
+from ..flow import RulePack
 from ..installed import API_VERSION, FACTS_VERSION, Installed
-from ..pack.manifest import unfit
+from ..pack.manifest import RULES, unfit
 from ..pack.policy import REFERENCE, Pack, built_in
-from ..read import Findings, at, listing
+from ..pack.rules import read_rules
+from ..read import Defect, Findings, at, listing
+from ..rule.when import Ground
 
 MAJOR = 1
 MAX_NODES = 10_000
@@ -112,6 +115,13 @@ def asked_of(giver: Callable[..., Any], *asked: str, path: str, found: Findings)
     return None
 
 
+class ReadPacks(NamedTuple):
+    """Rules of packs, and the templates they define, with their slots."""
+
+    packs: tuple[RulePack, ...]
+    own: dict[str, tuple[str, ...]]
+
+
 def load_packs(mounts: tuple[Mount, ...], installed: Installed, found: Findings) -> tuple[tuple[Pack, ...], list[str]]:
     """The mounted packs, and warnings about those whose signature does not hold where that is allowed."""
     packs: list[Pack] = []
@@ -138,15 +148,43 @@ def load_packs(mounts: tuple[Mount, ...], installed: Installed, found: Findings)
 def _load_pack(mount: Mount, path: str, installed: Installed, found: Findings) -> Pack | None:
     if not mount.id:
         return None
-    if mount.id not in REFERENCE:
+    if installed.pack is None and mount.id not in REFERENCE:
+        said = f"there is no pack `{mount.id}`{found.suggest(mount.id, REFERENCE)}"
         hint = listing("packs", REFERENCE)
-        found.add(
-            at(path, "id"), f"there is no pack `{mount.id}`{found.suggest(mount.id, REFERENCE)}", actual=mount.id, hint=hint
-        )
+        found.add(at(path, "id"), said, expected="a pack that is installed", actual=mount.id, hint=hint)
         return None
-    pack: Pack | None = asked_of(installed.pack, mount.id, mount.version, path=path, found=found) if installed.pack else None
-    pack = pack or built_in(mount.id)
+    if installed.pack is None:
+        pack = built_in(mount.id)
+    else:
+        pack = asked_of(installed.pack, mount.id, mount.version, path=at(path, "id"), found=found)
+    if pack and pack.id != mount.id:
+        said = f"the folder of the pack `{mount.id}` holds another one"
+        found.add(at(path, "id"), said, expected=mount.id, actual=pack.id, hint="`id` in its manifest.yaml says which")
     if pack and mount.version and mount.version != pack.version:
         said = f"the pack `{mount.id}` is installed in version {pack.version}"
         found.add(at(path, "version"), said, expected=pack.version, actual=mount.version)
     return pack
+
+
+def read_packs(packs: tuple[Pack, ...], mounts: tuple[Mount, ...], installed: Installed, ground: Ground, found: Findings) -> ReadPacks:
+    """The rules of those packs that have some. `mounts`: where the document names them; others are mounted by a graph around it."""
+    made: list[RulePack] = []
+    own: dict[str, tuple[str, ...]] = {}
+    fields = {field.template or field.name: ("value",) for field in ground.fields.values()}
+    fields |= {key: ("value",) for key in ground.answers or ()}
+    places = {mount.id: at("/governance", place) for place, mount in enumerate(mounts)}
+    for pack in packs:
+        if not pack.rules.strip():
+            continue
+        path, file = places.get(pack.id, "/governance"), f"{pack.id}/{RULES}"
+        read = read_rules(pack.rules, pack.id, pack.version, (path, file), fields, ground.facts)
+        defects = read.defects
+        if not installed.clips:
+            said = f"the rules of the pack `{pack.id}` need the rule engine CLIPS, which is not installed"
+            found.add(path, said, expected="the extra `clips`", actual=pack.id, hint='pip install "astrarium[clips]"')
+        elif installed.engine is not None and not defects:
+            defects = [Defect(one.message, path, file, hint=one.hint) for one in installed.engine(read.pack)]
+        found.adopt(defects)
+        own |= read.own
+        made.append(read.pack)
+    return ReadPacks(tuple(made), own)

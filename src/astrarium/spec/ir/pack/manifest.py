@@ -16,8 +16,10 @@ from ..read import Findings, Key, Shape, filled, listed, matching, read_shape, r
 Algorithm = Literal["BLAKE3", "SHA-256"]
 
 PACK_ID = r"[a-z0-9][a-z0-9_.-]{0,127}"
+MANIFEST = "manifest.yaml"
+RULES = "rules.clp"
 SIDECAR = "manifest.jwt"
-_KEY_SUFFIX = ".pub.pem"
+KEY_SUFFIX = ".pub.pem"
 _SHAPE: Shape = {
     "id": Key(matching(PACK_ID, "lower-case letters, digits, and _.- after the first"), True),
     "version": Key(filled, True),
@@ -65,7 +67,7 @@ def tree_hash(files: Mapping[str, bytes], algorithm: Algorithm = "BLAKE3") -> st
     Keys (`*.pub.pem`) and the signature itself do not count."""
     digest: Any = blake3.blake3() if algorithm == "BLAKE3" else hashlib.sha256()
     for path in sorted(files, key=str.encode):
-        if path.endswith(_KEY_SUFFIX) or path == SIDECAR:
+        if path.endswith(KEY_SUFFIX) or path == SIDECAR:
             continue
         digest.update(path.encode() + b"\0" + len(files[path]).to_bytes(8, "big") + files[path])
     return str(digest.hexdigest())

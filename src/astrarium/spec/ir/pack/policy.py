@@ -1,6 +1,7 @@
 """What mounted packs demand of every run of a graph, as data: budgets, the cap of retries, what is audited, what may not be said.
 
-The four reference packs are known by id and are built in; a directory of one of them may pin another version of it.
+The four reference packs are known by id and are built in. A directory of one of them may pin another version of it, and where it holds
+rules, these act instead. Any other pack is its rules.
 Stargraph 0.8: contract 1.6 and its section 16 (loaded and enforced).
 """
 
@@ -8,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -46,6 +48,13 @@ _SORTED = msgspec.json.Encoder(order="sorted")
 _COMPILED = {watch.kind: re.compile(watch.regex) for watch in PII}
 
 
+VIOLATION = "pack_violation"
+FINAL = frozenset((VIOLATION, "budget_exhausted", "capability_denied", "replay_missing"))
+"""Codes of ends that another try would only repeat."""
+LONG_NUMBER = 10**12
+"""Numbers of as many digits may be those of a card."""
+
+
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """What all mounted packs demand together. `budgets`: a run's budget facts are watched, and an exhausted one ends it with
     `budget_exhausted`; `retry_limit` > 0: a node that fails is visited again after 2^attempt seconds, that many times, then the run
@@ -60,13 +69,15 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A loaded pack. `tree_hash` pins its content; `reason`: why its signature is not trusted, empty = verified, or built in."""
+    """A loaded pack. `tree_hash` pins its content; `reason`: why its signature is not trusted, empty = verified, or built in; `rules`:
+    the text of its `rules.clp`."""
 
     id: str
     version: str
     tree_hash: str
     reason: str = ""
     requires: Requires = Requires()
+    rules: str = ""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -84,8 +95,8 @@ def built_in(pack_id: str) -> Pack | None:
 
 
 def policy_of(packs: tuple[Pack, ...]) -> Policy:
-    """What these packs demand, each reference pack by its id."""
-    ids = {pack.id for pack in packs}
+    """What these packs demand, each reference pack without rules of its own by its id."""
+    ids = {pack.id for pack in packs if not pack.rules.strip()}
     retried = RETRIES in ids
     return Policy(
         packs=tuple((pack.id, pack.version) for pack in packs),
@@ -100,6 +111,47 @@ def policy_of(packs: tuple[Pack, ...]) -> Policy:
 def retry_delay_s(policy: Policy, attempt: int) -> float | None:
     """Seconds before the attempt after `attempt` failed ones (from 1); None when there is none any more."""
     return None if attempt > policy.retry_limit else policy.retry_factor**attempt
+
+
+def is_halting(slots: Mapping[str, Any]) -> bool:
+    """Whether a violation ends the run: any does that not only warns."""
+    return str(slots.get("severity", "")) != "warn"
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text in a value, names and long numbers included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield str(key)
+            yield from texts_of(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from texts_of(part)
+    elif isinstance(value, int) and value >= LONG_NUMBER:
+        yield str(value)
+
+
+def violated(policy: Policy, value: Any) -> list[Violation]:
+    """What the texts in a value violate."""
+    return find_violations(policy, "\n".join(texts_of(value))) if policy.watches else []
+
+
+def withheld(policy: Policy, value: Any) -> Any:
+    """The value, with a mark in the place of each text that must not be told."""
+    if isinstance(value, Mapping):
+        return {withheld(policy, str(key)): withheld(policy, part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [withheld(policy, part) for part in value]
+    halting = [one.kind for one in violated(policy, value) if one.severity == "halt"]
+    return f"[withheld: {', '.join(halting)}]" if halting else value
+
+
+def violation_fact(found: Violation, pack: str, run_id: str) -> dict[str, Any]:
+    """A violation as a fact that is said: it never holds the text."""
+    slots = {"kind": found.kind, "severity": found.severity, "run_id": run_id, "reason": found.reason}
+    return {"fact": "bosun.violation", "slots": slots, "source": pack}
 
 
 def find_violations(policy: Policy, text: str) -> list[Violation]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, Literal, get_args
 
-import jwt
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from .manifest import SIDECAR, Algorithm, tree_hash
+from .manifest import KEY_SUFFIX, SIDECAR, Algorithm, tree_hash
 
 Reason = Literal[
     "header-unparseable", "x5c-rejected", "alg-not-eddsa", "kid-missing", "untrusted-key", "sidecar-unreadable", "not-ed25519",
@@ -64,7 +64,7 @@ def judge_pack(files: Mapping[str, bytes], trust: Trust, *, fips: bool = False) 
     sidecar = files.get(SIDECAR, b"")
     if not sidecar or len(sidecar) > MAX_SIDECAR_BYTES or not sidecar.isascii():
         return Judgement("sidecar-unreadable")
-    token = sidecar.decode("ascii").strip()
+    token, jwt = sidecar.decode("ascii").strip(), _jwt()
     try:
         header: dict[str, Any] = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:
@@ -80,7 +80,7 @@ def judge_pack(files: Mapping[str, bytes], trust: Trust, *, fips: bool = False) 
 
 
 def _judge_key(files: Mapping[str, bytes], token: str, key_id: str, trust: Trust, algorithm: Algorithm) -> Judgement:
-    pem = files.get(f"{key_id}.pub.pem")
+    pem = files.get(f"{key_id}{KEY_SUFFIX}")
     if pem is None:
         return Judgement("sidecar-unreadable", key_id)
     try:
@@ -93,6 +93,7 @@ def _judge_key(files: Mapping[str, bytes], token: str, key_id: str, trust: Trust
     reason = _distrust(key_id, print_, trust)
     if reason:
         return Judgement(reason, key_id)
+    jwt = _jwt()
     try:
         payload = jwt.decode(token, key, algorithms=["EdDSA"], options={"verify_aud": False, "verify_iat": False})
         claims = msgspec.convert(payload, _Claims)
@@ -111,6 +112,20 @@ def _judge_tree(
     if not known or not hmac.compare_digest(actual.encode(), claims.tree_hash.encode()):
         return Judgement("tree-hash-mismatch", key_id, actual)
     return Judgement("", key_id, actual, first_met)
+
+
+def sign_pack(files: Mapping[str, bytes], key: Ed25519PrivateKey, key_id: str, at: int, *, fips: bool = False) -> dict[str, bytes]:
+    """The files that make a pack a signed one: the signature and the public key. `at`: Unix time, in seconds."""
+    algorithm: Algorithm = "SHA-256" if fips else "BLAKE3"
+    payload = {"alg": algorithm, "iat": at, "key_id": key_id, "tree_hash": tree_hash(files, algorithm)}
+    token: str = _jwt().encode(payload, key, algorithm="EdDSA", headers={"kid": key_id})
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {SIDECAR: token.encode() + b"\n", f"{key_id}{KEY_SUFFIX}": pem}
+
+
+def _jwt() -> Any:
+    """Loaded when a signature is looked at: most graphs mount no pack that has one."""
+    return import_module("jwt")
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:

@@ -27,6 +27,9 @@ RUNTIME: Mapping[str, tuple[str, ...]] = {
     "stargraph.error": ("run_id", "step", "reason", "recoverable", "attempt"),
     "stargraph.evidence": ("data",),
     "respond": ("key", "value"),
+    "action.goto": ("target",),
+    "action.halt": ("reason",),
+    "action.interrupt": ("prompt", "capability"),
     "action.retry": ("run_id", "step", "delay_seconds", "attempt"),
     "bosun.budget": ("kind", "allowed", "consumed", "run_id"),
     "bosun.violation": ("kind", "severity", "run_id", "reason"),
@@ -35,7 +38,7 @@ RUNTIME: Mapping[str, tuple[str, ...]] = {
 """Templates that every run has, with their slots."""
 FUNCTIONS = frozenset(
     "eq neq = <> < <= > >= and or not str-cat + - * / abs min max str-length str-index sub-string upcase lowcase "
-    "numberp integerp floatp stringp symbolp lexemep".split()
+    "mod div integer float round string-to-field numberp integerp floatp stringp symbolp lexemep".split()
 )
 CONDITIONS = frozenset(("and", "or", "not", "exists", "forall"))
 
@@ -73,10 +76,15 @@ class Pattern(msgspec.Struct, frozen=True):
     templates: tuple[str, ...] = ()
 
 
-class _Reading:
-    def __init__(self, text: str, nodes: Collection[str], slots: Mapping[str, Sequence[str]]) -> None:
+class Reading:
+    """A text on its way. `nodes` None = which there are is not known; `functions` may be called."""
+
+    def __init__(
+        self, text: str, nodes: Collection[str] | None, slots: Mapping[str, Sequence[str]], functions: Collection[str] = FUNCTIONS
+    ) -> None:
         self.text = text
         self.nodes = nodes
+        self.functions = functions
         self.slots: dict[str, Sequence[str]] = {**RUNTIME, **slots}
         self.problems: list[Problem] = []
         self.templates: dict[str, None] = {}
@@ -142,7 +150,7 @@ class _Reading:
         if len(group.items) != 2 or not isinstance(group.items[1], Group):
             self.tell("`(test …)` holds one call", group.start, "(test (> ?n 3))")
         else:
-            self._call(group.items[1])
+            self.call(group.items[1])
 
     def _pattern(self, group: Group, template: str) -> None:
         self.templates[template] = None
@@ -165,7 +173,7 @@ class _Reading:
             self.tell(f"the slot `{slot.head}` says nothing", slot.start, f"({slot.head} ?) matches any value")
         for item in slot.items[1:]:
             if isinstance(item, Group):
-                self._call(item)
+                self.call(item)
             elif is_node and item.kind in ("word", "text"):
                 self._node(item)
 
@@ -173,21 +181,21 @@ class _Reading:
         name = item.text.strip('"')
         if name.startswith(("?", "$?", ":", "=")):
             return
-        if name not in self.nodes:
+        if self.nodes is not None and name not in self.nodes:
             self.tell(f"there is no node `{name}`", item.start, listing("nodes", self.nodes))
 
-    def _call(self, group: Group) -> None:
-        if group.head not in FUNCTIONS:
-            allowed = " ".join(sorted(FUNCTIONS))
+    def call(self, group: Group) -> None:
+        if group.head not in self.functions:
+            allowed = " ".join(sorted(self.functions))
             self.tell(f"`{group.head or '?'}` cannot be called in a rule", group.start, f"functions are: {allowed}")
         for item in group.items[1:]:
             if isinstance(item, Group):
-                self._call(item)
+                self.call(item)
 
 
 def read_facts(text: str) -> tuple[str, dict[str, str]] | None:
     """What a retraction names: a template, or `(template (slot value) …)` with literal values. None when it is neither."""
-    reading = _Reading(text, (), {})
+    reading = Reading(text, (), {})
     items = reading.groups() if len(text) <= MAX_TEXT else []
     if reading.problems or len(items) != 1:
         return None
@@ -211,24 +219,24 @@ def read_facts(text: str) -> tuple[str, dict[str, str]] | None:
 def read_pattern(text: str, nodes: Collection[str], slots: Mapping[str, Sequence[str]]) -> tuple[Pattern, list[Problem]]:
     """A raw left-hand side, and what is wrong with it (line and column count inside the text). `slots` are the facts a run of this
     graph can have besides `RUNTIME`: template → slots."""
-    reading = _Reading(text, nodes, slots)
+    reading = Reading(text, nodes, slots)
     if len(text) > MAX_TEXT:
         reading.tell(f"a pattern has at most {MAX_TEXT} characters", 0)
         return Pattern(text), reading.problems
     groups = reading.groups()
-    salience, rest = _declared(groups, reading)
+    salience, rest = declared(groups, reading)
     kept = text
     if rest is not groups and isinstance(groups[0], Group):
         kept = (text[: groups[0].start] + text[groups[0].end :]).strip()
-    conditions = list(_conditions(rest, reading))
-    for condition in conditions:
+    found = list(conditions(rest, reading))
+    for condition in found:
         reading.condition(condition)
-    if not conditions and not reading.problems:
+    if not found and not reading.problems:
         reading.tell("there is no pattern", 0, "(node-id (id ask))")
-    return Pattern(kept, salience, _only_node(conditions), tuple(reading.templates)), reading.problems
+    return Pattern(kept, salience, _only_node(found), tuple(reading.templates)), reading.problems
 
 
-def _declared(groups: list[Group | Token], reading: _Reading) -> tuple[int | None, list[Group | Token]]:
+def declared(groups: list[Group | Token], reading: Reading) -> tuple[int | None, list[Group | Token]]:
     first = groups[0] if groups else None
     if not isinstance(first, Group) or first.head != "declare":
         return None, groups
@@ -241,7 +249,7 @@ def _declared(groups: list[Group | Token], reading: _Reading) -> tuple[int | Non
     return None, groups[1:]
 
 
-def _conditions(items: list[Group | Token], reading: _Reading) -> Iterator[Group]:
+def conditions(items: list[Group | Token], reading: Reading) -> Iterator[Group]:
     """The groups of the outermost level; `?fact <-` before one names the fact it matched."""
     place = 0
     while place < len(items):

@@ -47,6 +47,18 @@ _EXECUTION = "SELECT task_id FROM executions WHERE environment = ? AND id = ?"
 Simple = type[RetryTask | SkipMember | CancelClaim]
 
 
+async def known_life(engine: Engine, caller: Caller, stream: str, what: str, id_: str) -> Any:
+    """The state of a life of the caller's environment. Raises `NotFound` (`unknown_` and what it is)."""
+    told = NotFound(f"there is no {what} {id_}", code=f"unknown_{what}")
+    try:
+        state = await engine.state(stream, caller.scope)
+    except NotFound:  # it is of another workspace
+        raise told from None
+    if state is None or state.kept.environment != caller.scope.environment:
+        raise told
+    return state
+
+
 class Claims:
     def __init__(self, engine: Engine, admissions: Admissions) -> None:
         self.engine = engine
@@ -56,13 +68,7 @@ class Claims:
 
     async def plan(self, caller: Caller, id_: str) -> PlanState:
         """A plan of the caller's environment. Raises `NotFound` (`unknown_plan`)."""
-        told = f"there is no plan {id_}"
-        try:
-            state: PlanState | None = await self.engine.state(plan_stream(id_), caller.scope)
-        except NotFound:
-            raise NotFound(told, code="unknown_plan") from None
-        if state is None or state.kept.environment != caller.scope.environment:
-            raise NotFound(told, code="unknown_plan")
+        state: PlanState = await known_life(self.engine, caller, plan_stream(id_), "plan", id_)
         return state
 
     async def member(self, caller: Caller, plan_id: str, task: str) -> PlanState:

@@ -27,7 +27,7 @@ from ..work.release import release_claims
 from ..work.removal import remove_build
 from . import wire
 from .admission import Admissions, members_of
-from .claim import Claims
+from .claim import Claims, known_life
 from .item import CHUNK_MAX, Told, read_items
 from .views import build as build_views
 from .views import deployment as deployment_views
@@ -113,13 +113,7 @@ class Plans:
 
     async def build(self, caller: Caller, id_: str) -> BuildState:
         """A build of the caller's environment. Raises `NotFound` (`unknown_build`)."""
-        told = f"there is no build {id_}"
-        try:
-            state: BuildState | None = await self.engine.state(build_stream(id_), caller.scope)
-        except NotFound:
-            raise NotFound(told, code="unknown_build") from None
-        if state is None or state.kept.environment != caller.scope.environment:
-            raise NotFound(told, code="unknown_build")
+        state: BuildState = await known_life(self.engine, caller, build_stream(id_), "build", id_)
         return state
 
     async def show_build(self, caller: Caller, id_: str) -> wire.PlannedBuild:

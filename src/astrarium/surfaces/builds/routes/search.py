@@ -11,7 +11,7 @@ from ...operation import Query, answer
 from ..field import NAME_MAX, check_id
 from ..search import wire
 from ..search.filter import parse_filter
-from ..search.query import Search, read_cursor, search_tasks
+from ..search.query import Search, parse_cursor, search_tasks
 from ..search.select import SORTS
 from ..search.suggest import suggest_columns, suggest_keys, suggest_values
 from .entry import PAGING, READ, enter, page_of, row, text_of
@@ -35,7 +35,7 @@ async def get_found(request: Request) -> Response:
     cursor = text_of(request, CURSOR.name)
     asked = Search(
         parse_filter(text_of(request, FILTER.name) or ""), text_of(request, TEXT.name) or "", sort, order != "asc",
-        page_of(request, SIZE), read_cursor(cursor, sort) if cursor else (),
+        page_of(request, SIZE), parse_cursor(cursor, sort) if cursor else (),
         tuple(name for name in (text_of(request, ASSETS.name) or "").split(",") if name),
     )  # fmt: skip
     return answer(await search_tasks(desk.store, caller.scope, asked))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ....errors import Invalid, Problem
 from ....kernel.ports import Store
 from ....kernel.types import Scope
-from ....web.paging import Page
+from ....web.paging import Page, read_cursor, write_cursor
 from ...tenancy.workspace.body import shown_id
 from ..views.task import count_tasks
 from ..views.text import moment, moment_or_none
@@ -31,7 +28,6 @@ _ASSETS = (
     "SELECT a.task_id, a.name, d.data FROM task_assets a JOIN things d ON d.hash = a.body"
     " WHERE a.environment = ? AND a.task_id IN ({ids}) AND a.name IN ({names}) ORDER BY a.created_at"
 )
-_CURSOR = "cursor must be the next_cursor of an earlier page with the same sort"
 
 
 class Search(NamedTuple):
@@ -62,7 +58,7 @@ async def search_tasks(store: Store, scope: Scope, asked: Search) -> wire.FoundT
     ids = [key[-1] for key in keys]
     tasks = await _tell(store, scope, ids, asked.assets)
     more = len(keys) == asked.page.size and (asked.after or asked.page.offset + len(keys) < total)
-    following = _write_cursor(keys[-1]) if keys and more else None
+    following = write_cursor(asked.sort, *keys[-1]) if keys and more else None
     ignored = list(asked.filter.ignored)
     return wire.FoundTasks(tasks, total, asked.page.number, asked.page.size, list(COLUMNS), following, ignored)
 
@@ -119,17 +115,6 @@ def _marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _write_cursor(key: Sequence[Any]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
-
-
-def read_cursor(text: str, sort: str) -> tuple[Any, ...]:
-    """The sort values a cursor holds. Raises `Invalid`."""
-    try:
-        key = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=list[str | int])
-    except (ValueError, binascii.Error, msgspec.MsgspecError):
-        key = []
-    kinds = tuple(int if column == "t.created_at" else str for column in SORTS[sort])
-    if len(key) != len(kinds) or not all(isinstance(value, kind) for value, kind in zip(key, kinds, strict=True)):
-        raise Invalid(_CURSOR, [Problem(_CURSOR, "cursor")])
-    return tuple(key)
+def parse_cursor(text: str, sort: str) -> tuple[Any, ...]:
+    """The sort values a cursor of a search holds. Raises `Invalid`."""
+    return read_cursor(text, sort, *(int if column == "t.created_at" else str for column in SORTS[sort]))

@@ -17,6 +17,7 @@ from ..work.count import Meter, server_families
 from .entry import desk_of, row
 
 READ = "metrics:read"
+TEXT = "text/plain"
 PUBLIC = "public"
 
 
@@ -38,6 +39,6 @@ async def get_metrics(request: Request) -> Response:
     return Response(exposition(families), media_type=CONTENT_TYPE)
 
 
-ROOT_METRICS = (Operation("GET", "/metrics", "getRootMetrics", "Numbers for Prometheus, as text", get_metrics),)
+ROOT_METRICS = (Operation("GET", "/metrics", "getRootMetrics", "Numbers for Prometheus, as text", get_metrics, media=TEXT),)
 """The same without the prefix, where Prometheus looks by default."""
-OPERATIONS = (row("GET", "/metrics", "getMetrics", "Numbers for Prometheus, as text", get_metrics),)
+OPERATIONS = (row("GET", "/metrics", "getMetrics", "Numbers for Prometheus, as text", get_metrics, media=TEXT),)

@@ -102,6 +102,12 @@ async def retry_run(request: Request) -> Response:
     return answer(wire.run.Started(await desk.retry(caller, await run_row(request, desk, caller), body)))
 
 
+async def fork_run(request: Request) -> Response:
+    desk, caller = await enter(request)
+    body = await read_body(request, wire.run.ForkRun, required=False)
+    return answer(wire.run.Started(await desk.fork(caller, await run_row(request, desk, caller), body)))
+
+
 OPERATIONS = (
     row(
         "GET", "/dag-runs", "listDAGRuns", "List runs, newest first", get_runs, needs="runs:read", answer=wire.run.RunList,
@@ -132,6 +138,8 @@ OPERATIONS = (
         needs="runs:change", body=wire.run.RetryRun,
         body_required=False, answer=wire.run.Started, failures=(400, 404, 409),
     ),
+    row("POST", RUN + "/fork", "forkDAGRun", "Fork a run: another run goes on from a step of it, with something different", fork_run,
+        needs="runs:start", body=wire.run.ForkRun, body_required=False, answer=wire.run.Started, failures=(400, 404, 409)),
     row("GET", RUN + "/sub-dag-runs", "getSubDAGRuns", "Runs directly under a run", get_sub_runs,
         needs="runs:read", answer=wire.run.SubRuns,
          query=(Query("parentSubDAGRunId", "Those under this sub-run instead."),)),

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ....config import Settings
 from ....errors import AstrariumError
+from ....web.stream import Streams
 from ...operation import Operation, Query, answer
 from .. import wire
 from ..views.system import list_workers, parse_duration, resource_history
@@ -21,7 +22,9 @@ HOUR = "1h"
 
 async def get_health(request: Request) -> Response:
     desk = desk_of(request)
-    working = {"engine": not desk.engine.fenced.is_set(), "scheduler": desk.follows_schedules(), "store": True}
+    streams: Streams = request.app.state.streams
+    works = not (desk.engine.fenced.is_set() or streams.closing)
+    working = {"engine": works, "scheduler": desk.follows_schedules(), "store": True}
     parts = {name: "healthy" if works else "unhealthy" for name, works in working.items()}
     try:
         await desk.engine.store.read("SELECT 1", ())

@@ -172,6 +172,8 @@ TOLD: dict[type, Tell] = {
     m.RunPausing: _plain("run pauses once its steps have ended"),
     m.RunPaused: _plain("run paused"),
     m.RunResumed: _plain("run resumed"),
+    m.RunStoodAside: _plain("run left its place in the queue to others"),
+    m.RunWentOn: _plain("run has a place in its queue again"),
     m.RunStopping: _stopping,
     m.RunEnded: _ended,
     m.RunReopened: _reopened,

@@ -258,6 +258,7 @@ TELL: dict[type, Any] = {
     m.RunPausing: _plain("pausing"),
     m.RunPaused: _plain("paused"),
     m.RunResumed: _plain("resumed"),
+    m.RunWentOn: _plain("went_on"),
     m.RunStopping: _stopping,
     m.RunEnded: _ended,
     m.RunReopened: _reopened,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ....errors import NotFound
 from ....kernel.ports import Store
 from ....kernel.types import Scope
-from ....runs.row import RUNS, STEPS
+from ....runs.row import RUN_COLUMNS, STEP_COLUMNS, RunRow, StepRow
 from .status import marks, with_status
 
 SURFACE = "dags"
@@ -24,77 +24,10 @@ FEW_NAMES = 8
 NEWEST = 10_000
 """Runs among which a part of an id is looked for first."""
 
-_RUN_COLUMNS = ", ".join(column.name for column in RUNS.columns)
-_STEP_COLUMNS = ", ".join(column.name for column in STEPS.columns)
 _OF_SURFACE = "workspace = ? AND surface = ?"
 
 Condition = tuple[str, list[Any]]
 """A part of a WHERE clause with its arguments."""
-
-
-class RunRow(NamedTuple):
-    """A row of `runs`, columns in its order."""
-
-    id: str
-    workspace: str
-    environment: str
-    surface: str
-    name: str
-    alias: str
-    graph: str
-    status: str
-    outcome: str
-    reason: str
-    waiting: str
-    round: int
-    parent_run: str
-    parent_round: int
-    parent_step: int
-    parent_index: int
-    root: str
-    depth: int
-    params: str
-    resolved: str
-    outputs: str
-    queue: str
-    trigger: str
-    rerun_of: str
-    forked_from: str
-    labels: str
-    created_at: int
-    queued_at: int
-    began_at: int
-    ended_at: int
-
-
-class StepRow(NamedTuple):
-    """A row of `steps`, columns in its order."""
-
-    run: str
-    round: int
-    no: int
-    workspace: str
-    node: str
-    kind: str
-    status: str
-    outcome: str
-    tolerated: int
-    partial: int
-    inherited: int
-    tries: int
-    retries: int
-    passes: int
-    worker: str
-    exit_code: int | None
-    error: str
-    output: str | None
-    ask: str
-    answers: str
-    started_at: int
-    ended_at: int
-    place: int
-    branch: str
-    code: str
 
 
 class RunFilter(NamedTuple):
@@ -109,7 +42,7 @@ class RunFilter(NamedTuple):
 
 
 async def _rows(reader: Store, where: str, args: Sequence[Any]) -> list[RunRow]:
-    return [RunRow(*row) for row in await reader.read(f"SELECT {_RUN_COLUMNS} FROM runs WHERE {where}", args)]
+    return [RunRow(*row) for row in await reader.read(f"SELECT {RUN_COLUMNS} FROM runs WHERE {where}", args)]
 
 
 async def find_run(reader: Store, scope: Scope, name: str, alias: str) -> RunRow:
@@ -120,7 +53,9 @@ async def find_run(reader: Store, scope: Scope, name: str, alias: str) -> RunRow
         first = newest.replace("BY", "BY CASE parent_run WHEN '' THEN 0 ELSE 1 END,")
         rows = await _rows(reader, f"{where} AND alias = ? {first}", [*args, alias])
     else:
-        rows = await _rows(reader, f"{where} AND parent_run = '' {newest}", args) or await _rows(reader, f"{where} {newest}", args)
+        rows = await _rows(reader, f"{where} AND parent_run = '' {newest}", args) or await _rows(
+            reader, f"{where} {newest}", args
+        )
     if not rows:
         which = f"no run of DAG {name[:120]!r}" if alias == LATEST else f"no run {alias[:128]!r} of DAG {name[:120]!r}"
         raise NotFound(f"there is {which}", hint="GET /api/v2/dag-runs lists them")
@@ -194,13 +129,11 @@ def _all_of(conditions: Iterable[Condition]) -> Condition:
 
 async def _newest(reader: Store, scope: Scope, conditions: list[Condition], limit: int, table: str = "runs") -> list[RunRow]:
     where, given = _all_of([(f"{_OF_SURFACE} AND parent_run = ''", [scope.workspace, SURFACE]), *conditions])
-    sql = f"SELECT {_RUN_COLUMNS} FROM {table} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT {int(limit)}"
+    sql = f"SELECT {RUN_COLUMNS} FROM {table} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT {int(limit)}"
     return [RunRow(*row) for row in await reader.read(sql, given)]
 
 
-async def _search_ids(
-    reader: Store, scope: Scope, branches: list[Condition], times: list[Condition], limit: int
-) -> list[RunRow]:
+async def _search_ids(reader: Store, scope: Scope, branches: list[Condition], times: list[Condition], limit: int) -> list[RunRow]:
     """Runs with something in their id. A part many have is found among the newest runs; one that is rare there is looked for in
     the index of the ids, which is the least that can be read."""
     begin = await reader.read(
@@ -238,7 +171,9 @@ async def latest_runs(reader: Store, scope: Scope, names: Iterable[str]) -> dict
     """The newest run of each name."""
     found: dict[str, RunRow] = {}
     wanted = list(dict.fromkeys(names))
-    newest = f"(SELECT id FROM runs WHERE {_OF_SURFACE} AND parent_run = '' AND name = ? ORDER BY created_at DESC, id DESC LIMIT 1)"
+    newest = (
+        f"(SELECT id FROM runs WHERE {_OF_SURFACE} AND parent_run = '' AND name = ? ORDER BY created_at DESC, id DESC LIMIT 1)"
+    )
     for start in range(0, len(wanted), MOST_NAMES):
         part = wanted[start : start + MOST_NAMES]
         values = [value for name in part for value in (scope.workspace, SURFACE, name)]
@@ -249,7 +184,7 @@ async def latest_runs(reader: Store, scope: Scope, names: Iterable[str]) -> dict
 
 async def step_rows(reader: Store, run: str) -> dict[int, StepRow]:
     """The present row of each step by number: the one of the newest round."""
-    rows = await reader.read(f"SELECT {_STEP_COLUMNS} FROM steps WHERE run = ? ORDER BY round", [run])
+    rows = await reader.read(f"SELECT {STEP_COLUMNS} FROM steps WHERE run = ? ORDER BY round", [run])
     return {row[2]: StepRow(*row) for row in rows}
 
 
@@ -257,7 +192,7 @@ async def step_rows_of(reader: Store, runs: Sequence[str]) -> dict[str, dict[int
     """`step_rows` of several runs at once."""
     found: dict[str, dict[int, StepRow]] = {run: {} for run in runs}
     if runs:
-        sql = f"SELECT {_STEP_COLUMNS} FROM steps WHERE run IN ({marks(runs)}) ORDER BY round"
+        sql = f"SELECT {STEP_COLUMNS} FROM steps WHERE run IN ({marks(runs)}) ORDER BY round"
         for row in await reader.read(sql, list(runs)):
             found[row[0]][row[2]] = StepRow(*row)
     return found

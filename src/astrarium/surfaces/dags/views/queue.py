@@ -16,7 +16,7 @@ from ....kernel.engine import Engine
 from ....kernel.types import Job, Scope
 from ....runs.birth import queue_slot
 from ....runs.ports import Ask
-from ....runs.row import RUNS
+from ....runs.row import RUN_COLUMNS
 from .. import wire
 from .query import MOST_RUNS, RunRow, StepRow
 from .status import marks
@@ -31,7 +31,6 @@ SHOWN_HOLDERS = 3
 FEW = 4
 STREAM = "run:"
 PROMPT_CHARS = 80
-_RUN_COLUMNS = ", ".join(column.name for column in RUNS.columns)
 _ask = msgspec.json.Decoder(Ask)
 
 OF_QUEUES = "workspace = ? AND name IN ({})"
@@ -41,7 +40,7 @@ COUNTS = (
     f" min(CASE WHEN holder = '' THEN state END), min(state) FROM slots WHERE {OF_QUEUES} GROUP BY name"
 )
 FIRST_RUNS = (
-    f"SELECT slot, kind, {_RUN_COLUMNS} FROM (SELECT name AS slot, holder, substr(state, 1, 4) AS kind, row_number() OVER ("
+    f"SELECT slot, kind, {RUN_COLUMNS} FROM (SELECT name AS slot, holder, substr(state, 1, 4) AS kind, row_number() OVER ("
     "PARTITION BY name, substr(state, 1, 4) ORDER BY fence, priority DESC, at, number) AS nth"
     f" FROM slots WHERE {OF_QUEUES} AND holder <> '') places JOIN runs ON runs.id = substr(places.holder, {len(STREAM) + 1})"
     " WHERE nth <= ? ORDER BY slot, nth"
@@ -92,7 +91,7 @@ async def waiting_for(read: Read, rows: Iterable[RunRow]) -> dict[str, str]:
 
 async def waiting_of(read: Read, runs: Sequence[str]) -> dict[str, str]:
     """`waiting_for` by inner ids."""
-    found = await read(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id IN ({marks(runs)})", list(runs)) if runs else []
+    found = await read(f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({marks(runs)})", list(runs)) if runs else []
     return await waiting_for(read, [RunRow(*row) for row in found])
 
 

@@ -161,6 +161,16 @@ class RetryRun(Ask):
     step_name: str | None = None
 
 
+class ForkRun(Ask):
+    """`stepName`: the step to run again, with all that follows from it; without one, what did not go well. `params`: other parameters,
+    with which everything runs again; `outputs`: step → what it shall have printed, so that what follows from it runs again."""
+
+    dag_run_id: str | None = None
+    step_name: str | None = None
+    params: str | None = None
+    outputs: dict[str, str] | None = None
+
+
 class MarkStatus(Ask):
     status: int
 

@@ -13,7 +13,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +25,11 @@ from ....errors import Conflict, NotFound, Refused, Unavailable
 from ....kernel.audit import act
 from ....kernel.record.artifact import ARTIFACTS, RUN, artifact_keys
 from ....kernel.record.past import prune_past
+from ....kernel.record.receipt import forget_receipts
 from ....kernel.slots import PlainJob
 from ....kernel.types import ENGINE, Actor, Command, Job, Scope
 from ....runs.row import RUNS, STEPS
 from ....spec.graph import Graph
-from ....store.blob.artifact import Artifacts
 from ....store.log import RUN_MARK, run_folder
 from ..machines.sweeper import ENDLESS, PAST_DAYS, EndSweep, NoteRemoved, StartSweeping, sweeper_of
 from ..views.query import SURFACE, names_with
@@ -55,6 +55,9 @@ _UNNEEDED = (
     f" AND (f.surface <> '{NOTICES}' OR f.status <> 'ended'))"
 )
 """No run below it is active, no fork shows its logs, no delivery still tells of it."""
+
+_RUN_IS_KEPT = "stream LIKE 'run:%' AND EXISTS (SELECT 1 FROM runs WHERE runs.id = substr(receipts.stream, 5))"
+"""The receipt tells of a run that is there."""
 
 
 class Keep(NamedTuple):
@@ -93,8 +96,8 @@ class Retention(Bound):
 
     def __init__(self, settings: Settings, place: str) -> None:
         self._settings = settings
-        self.artifacts: Artifacts | None = None
-        """Swept along; a server sets it."""
+        self.along: tuple[Callable[[], Awaitable[int]], ...] = ()
+        """What is swept along; a server sets it."""
         super().__init__()
         self.kinds = (Sweep(self, place), TidyDag(self), RemoveRest(self))
 
@@ -238,10 +241,12 @@ class Retention(Bound):
                 removed += (await self.clean(scope, name, keep)).runs
             except NotFound:
                 continue  # its last run went meanwhile
-        await prune_past(engine, scope, ENDLESS, engine.clock.now() - (max(0, self._settings.keep_days) or PAST_DAYS) * DAY_US)
+        past = engine.clock.now() - (max(0, self._settings.keep_days) or PAST_DAYS) * DAY_US
+        await prune_past(engine, scope, ENDLESS, past)
         removed += await self._sweep_deliveries(scope)
-        if self.artifacts is not None:
-            await self.artifacts.sweep(engine.store)
+        await forget_receipts(engine, past, _RUN_IS_KEPT)
+        for sweep in self.along:
+            await sweep()
         return removed
 
     async def _sweep_deliveries(self, scope: Scope) -> int:

@@ -9,8 +9,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ....errors import Invalid, Problem
+from ....errors import Invalid, Problem, Unavailable
 from ....web.caller import Caller, caller_of
+from ....web.stream import Streams
 from ...operation import Endpoint, Operation, Query
 from ...operation import answer as answered
 from ..desk import Desk
@@ -34,6 +35,13 @@ def desk_of(request: Request) -> Desk:
 async def enter(request: Request) -> tuple[Desk, Caller]:
     """The desk and the caller. Raises `Unauthenticated`."""
     return desk_of(request), await caller_of(request)
+
+
+def check_open(request: Request) -> None:
+    """What begins work is not taken any more while the server stops. Raises `Unavailable`."""
+    streams: Streams = request.app.state.streams
+    if streams.closing:
+        raise Unavailable("the server is stopping", hint="try again once it is back")
 
 
 async def entered_run(request: Request) -> tuple[Desk, Caller, RunRow]:
@@ -102,8 +110,8 @@ def row(
     method: str, path: str, id_: str, summary: str, act: Endpoint, *, needs: str, query: tuple[Query, ...] = (), **more: Any
 ) -> Operation:
     """One operation of `/v1`. Who lacks the capability is told in Stargraph's words."""
-    failures = more.pop("failures", (404,) if "{" in path else ())
+    failures = {401, 403, 422, 429, 500, *more.pop("failures", (404,) if "{" in path else ()), *((413,) if "body" in more else ())}
     return Operation(
-        method, path, id_, summary, act, query=query, needs=needs, denial=f"capability '{needs}' not granted", failures=(*failures, 422),
-        **more,
+        method, path, id_, summary, act, query=query, needs=needs, denial=f"capability '{needs}' not granted",
+        failures=tuple(sorted(failures)), **more,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from ...operation import Operation, answer
 from .. import wire
 from ..trigger import Triggers, Webhook
 from ..work.fire import Webhooks
+from .entry import check_open
 
 
 def hook_operations(triggers: Triggers, webhooks: Webhooks) -> Iterator[Operation]:
@@ -21,6 +22,7 @@ def hook_operations(triggers: Triggers, webhooks: Webhooks) -> Iterator[Operatio
 
 def _operation(hook: Webhook, webhooks: Webhooks, id_: str) -> Operation:
     async def call(request: Request) -> Response:
+        check_open(request)
         headers = request.headers
         told = await webhooks.take(
             hook, headers.get(hook.signature_header), headers.get(hook.timestamp_header), await request.body()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ....errors import Invalid, Problem, Unavailable
-from ....web.stream import Streams
+from ....errors import Invalid, Problem
 from ...operation import Query
 from .. import wire
 from ..views import query
@@ -18,6 +17,7 @@ from .entry import (
     MOST_OFFSET,
     RUN,
     answer,
+    check_open,
     desk_of,
     enter,
     entered_run,
@@ -27,7 +27,8 @@ from .entry import (
     row,
 )
 
-KEY_HEADER = "idempotency-key"
+KEY_HEADER = "Idempotency-Key"
+KEY = Query(KEY_HEADER, "Begins one run for each key in 24 hours; the body's `idempotency_key` says the same.")
 REPLAY = {"idempotent_replay": "true"}
 MOST_KEY = 512
 
@@ -48,9 +49,7 @@ def key_of(request: Request, ask: wire.StartGraphRun) -> str:
 async def start_run(request: Request) -> Response:
     desk, caller = await enter(request)
     ask, ignored = await read_fields(request, wire.StartGraphRun)
-    streams: Streams = request.app.state.streams
-    if streams.closing:
-        raise Unavailable("the server is stopping", hint="try again once it is back")
+    check_open(request)
     begun = await desk.start(caller, ask, key_of(request, ask))
     told = wire.StartedGraphRun(begun.run, begun.status)
     return answer(told, 202, ignored, **(REPLAY if begun.replayed else {}))
@@ -100,7 +99,8 @@ async def get_run(request: Request) -> Response:
 
 async def get_steps(request: Request) -> Response:
     desk, _, found = await entered_run(request)
-    return answer(await list_steps(desk.engine, found))
+    after, limit = parse_count(request, "after_step", -1, 0, MOST_OFFSET), parse_count(request, "limit", MOST_ITEMS, 1, MOST_ITEMS)
+    return answer(await list_steps(desk.engine, found, after, limit))
 
 
 async def get_step(request: Request) -> Response:
@@ -118,33 +118,37 @@ async def get_diff(request: Request) -> Response:
     if not against:
         problem = Problem("is required: the run to compare with", path="query.against")
         raise Invalid(f"against {problem.message}", [problem])
-    return answer(await compare(desk_of(request).engine, found, await desk.row(caller, against)))
+    logs = request.app.state.graph_streams.logs
+    return answer(await compare(desk_of(request).engine, logs, found, await desk.row(caller, against)))
 
 
+TIME = {"format": "date-time"}
 BOUNDS = (
-    Query("limit", "Most items, 1 to 1000 (100).", "integer"),
-    Query("offset", "Items left out, newest first (0).", "integer"),
+    Query("limit", "Most items.", "integer", more={"minimum": 1, "maximum": MOST_ITEMS, "default": ITEMS}),
+    Query("offset", "Items left out, newest first.", "integer", more={"minimum": 0, "maximum": MOST_OFFSET, "default": 0}),
     Query("cursor", "The `cursor` of the page before; `offset` is ignored then."),
 )
 FILTERS = (
     Query("status", "Only runs of these statuses, separated by commas."),
-    Query("since", "Only runs started at this time or later (ISO 8601; without an offset UTC)."),
-    Query("until", "Only runs started before this time."),
+    Query("since", "Only runs started at this time or later (ISO 8601; without an offset UTC).", more=TIME),
+    Query("until", "Only runs started before this time.", more=TIME),
     Query("trigger_source", "Only runs started like this.", choices=("manual", "cron", "webhook")),
     Query("graph_id", "Only runs of this graph."),
     Query("parent_run_id", "Only counterfactuals of this run."),
 )
 OPERATIONS = (
     row("POST", "/runs", "startGraphRun", "Start a run of a graph", start_run, needs="runs:start", body=wire.StartGraphRun,
-        answer=wire.StartedGraphRun, status=202, failures=(404, 409, 503)),
+        answer=wire.StartedGraphRun, status=202, failures=(404, 409, 503), headers=(KEY,)),
     row("GET", "/runs", "listGraphRuns", "List runs of graphs, newest first", list_runs, needs="runs:read", query=(*FILTERS, *BOUNDS),
         answer=wire.GraphRunsPage),
     row("GET", RUN, "getGraphRun", "Get a run, of a graph or of a DAG", get_run, needs="runs:read", answer=wire.GraphRun),
     row("GET", RUN + "/steps", "listGraphRunSteps", "The checkpoints of a run, in order", get_steps, needs="runs:read",
+        query=(Query("after_step", "Only those behind this step: the last one of the page before.", "integer"),
+               Query("limit", "About so many, 1 to 1000 (1000): branches of one step are not parted.", "integer")),
         answer=list[wire.CheckpointView], failures=(404, 409)),
     row("GET", RUN + "/steps/{step}", "getGraphRunStep", "The run as it was when a step had ended", get_step, needs="runs:read",
         query=(Query("branch_id", "The state of this branch; without it, after the branches were one way again."),),
         answer=wire.CheckpointView, failures=(404, 409)),
     row("GET", RUN + "/diff", "diffGraphRuns", "How another run differs from this one", get_diff, needs="runs:read",
-        query=(Query("against", "The other run."),), answer=wire.RunDifference, failures=(404, 409)),
+        query=(Query("against", "The other run.", required=True),), answer=wire.RunDifference, failures=(404, 409)),
 )  # fmt: skip

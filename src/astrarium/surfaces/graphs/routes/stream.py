@@ -10,6 +10,7 @@ from ....web.caller import caller_of
 from ....web.stream import MEDIA, EventStream, Frames, Streams, as_pieces
 from ....web.stream.socket import Manner
 from ...operation import Query, Socket
+from .. import wire
 from ..desk import Desk
 from ..work.stream import GraphStreams, parse_cursor
 from .entry import RUN, row
@@ -43,7 +44,7 @@ AFTER = (
 )
 OPERATIONS = (
     row("GET", RUN + "/events", "streamGraphRun", "Follow a run (Server-Sent Events)", get_run_events, needs="runs:read", query=AFTER,
-        media=MEDIA),
+        media=MEDIA, tells=wire.GraphFrame, failures=(404, 503)),
 )  # fmt: skip
 SOCKETS = (
     Socket(

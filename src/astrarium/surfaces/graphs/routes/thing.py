@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,8 +10,9 @@ from ....kernel.record.artifact import RUN as RUN_OWNER
 from ....kernel.record.artifact import OwnedArtifact, find_artifact, list_artifacts
 from ....store.blob.artifact import Artifacts
 from ...artifact import artifact_answer
+from ...operation import Query
 from .. import wire
-from ..registry import registry
+from ..registry import ENTRIES, registry
 from ..views.run import shown_time
 from .entry import RUN, answer, enter, entered_run, row
 
@@ -59,10 +58,12 @@ OPERATIONS = (
     row("GET", RUN + "/artifacts", "listGraphRunArtifacts", "The artifacts of a run", get_run_artifacts, needs="artifacts:read",
         answer=list[wire.ArtifactRef]),
     row("GET", "/artifacts/{artifact_id}", "getArtifact", "The bytes of an artifact", get_artifact, needs="artifacts:read",
-        media="application/octet-stream", failures=(404, 416)),
+        media="application/octet-stream", failures=(404, 416), others=(206,), headers=(
+            Query("Range", "Only these bytes, `bytes=0-99`."), Query("If-None-Match", "Answered 304 when it is still this `ETag`."),
+        )),
     row("GET", "/graphs", "listGraphs", "The graphs this server offers", get_graphs, needs="runs:read", answer=list[wire.GraphItem]),
     row("GET", "/graphs/problems", "listGraphProblems", "Files of the graphs' folder that do not load, and why", get_graph_problems,
         needs="runs:read", answer=list[wire.GraphProblem]),
     row("GET", "/registry/{kind}", "listRegistry", "Tools, skills or stores that are installed", get_registry, needs="runs:read",
-        answer=list[dict[str, Any]]),
+        answer=ENTRIES),
 )  # fmt: skip

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from .... import __version__
 from ....kernel.engine import Engine
-from ....runs.past.diff import Pair, diff_runs, life_of
-from ....runs.past.read import Checkpoint, checkpoints, state_at
+from ....runs.past.diff import END, Pair, diff_runs, life_of
+from ....runs.past.read import Checkpoint
+from ....runs.past.seek import page, state_at
 from ....runs.routing.port import Close, Fact, Fan, MoveOn, Question, Visit
 from ....spec.graph import Graph
 from ....spec.ir.hash import content_hash, runtime_hash
@@ -21,9 +25,9 @@ from .status import ENDS, LIVE
 RUNTIME = runtime_hash(platform.python_version(), __version__)
 
 
-async def list_steps(engine: Engine, row: RunRow) -> list[wire.CheckpointView]:
+async def list_steps(engine: Engine, row: RunRow, after: int, limit: int) -> list[wire.CheckpointView]:
     graph, parent = await _around(engine, row)
-    return [shown(one, row, graph, parent) for one in await checkpoints(engine, row.id, row.scope)]
+    return [shown(one, row, graph, parent) for one in await page(engine, row.id, row.scope, after=after, limit=limit)]
 
 
 async def show_step(engine: Engine, row: RunRow, place: int, branch: str) -> wire.CheckpointView:
@@ -69,23 +73,36 @@ def next_action(moves: Sequence[MoveOn], graph: Graph) -> dict[str, Any] | None:
     return None
 
 
-async def compare(engine: Engine, one: RunRow, other: RunRow) -> wire.RunDifference:
-    """Raises `Refused` where the log of one was pruned."""
-    found = diff_runs(await life_of(engine, one.id, one.scope), await life_of(engine, other.id, other.scope))
+async def compare(engine: Engine, logs: Path, one: RunRow, other: RunRow) -> wire.RunDifference:
+    """`logs` is the folder of all logs. Raises `Refused` where the log of one was pruned."""
+    left, right = [await life_of(engine, run.id, run.scope, logs) for run in (one, other)]
+    found = diff_runs(left, right)
     status = found.final_status_diff
     steps = [
         wire.StepDifference(
-            step.step, step.branch_id or None, step.diverged_at, step.state_diff, _pair(step.output_diff), None, _pair(step.edge_diff),
-            _pair(step.node_diff),
+            step.step, step.branch_id or None, step.diverged_at, step.state_diff, _pair(step.output_diff), _pair(step.side_effect_diff),
+            _edges(step.edge_diff), _pair(step.node_diff),
         )
         for step in found.steps
     ]  # fmt: skip
-    words = [ENDS.get(word) or LIVE.get(word, word) for word in (status.orig, status.cf)] if status is not None else []
+    words = [_word(status.orig), _word(status.cf)] if status is not None else []
     return wire.RunDifference(
         one.alias, other.alias, labels_of(other).get(HASH_LABEL) if other.forked_from else None, steps, found.final_state_diff,
         words if words and words[0] != words[1] else None, {"orig": found.routes.orig, "cf": found.routes.cf},
     )  # fmt: skip
 
 
+def _word(status: str) -> str:
+    return ENDS.get(status) or LIVE.get(status) or status
+
+
+def _edges(pair: Pair | None) -> dict[str, Any] | None:
+    """Where both went; an end by the status the run came to."""
+    if pair is None:
+        return None
+    told = [[f"{END}{_word(to.removeprefix(END))}" if to.startswith(END) else to for to in side] for side in (pair.orig, pair.cf)]
+    return {"orig": told[0], "cf": told[1]}
+
+
 def _pair(pair: Pair | None) -> dict[str, Any] | None:
-    return {"orig": pair.orig, "cf": pair.cf} if pair is not None else None
+    return {"orig": msgspec.to_builtins(pair.orig), "cf": msgspec.to_builtins(pair.cf)} if pair is not None else None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ....kernel.types import Event, Tombstone
 from ....runs import message as m
 from ....runs.past.read import fold
-from ....runs.routing.port import Chose, Close, Fan, MoveOn, Question, Visit
+from ....runs.routing.port import Chose, Close, Fan, MoveOn, Question, Ruled, Visit
 from ....runs.state import RunState, Step
 from ....spec.ir.hash import content_hash
 from .run import masked, shown_time
@@ -21,7 +21,10 @@ from .status import ENDS
 PACK, PACK_VERSION = "stargraph.runtime", "1.0"
 AUDIT_PACK = "stargraph.bosun.audit"
 WENT_WRONG = frozenset(("failed", "broken", "timed_out", "lost", "rejected"))
-STOPS = {"user": "user", "stopped": "user", "timed_out": "timeout", "server_stop": "shutdown", "shutdown": "shutdown"}
+STOPS = {
+    "user": "user", "stopped": "user", "timed_out": "timeout", "budget_exhausted": "timeout", "server_stop": "shutdown",
+    "shutdown": "shutdown",
+}  # fmt: skip
 
 
 class Told(NamedTuple):
@@ -43,6 +46,7 @@ class Narration:
         self._state = RunState(run=source.run, scope=source.scope, known=source.known)
         self._strategy = ""
         self._bad = False
+        self._why = ""
         self.seq = -1
         """Of the last frame."""
 
@@ -111,6 +115,16 @@ class Narration:
             fact = {"kind": kind, "run_id": self.alias, "step": step, "detail": detail}
             yield Told(told.type, {**told.fields, "pack_id": AUDIT_PACK, "pack_version": version, "fact": fact}, step)
 
+    def ruled(self, moves: tuple[MoveOn, ...], event: Event, step: int, branch: str | None = None) -> Iterator[Told]:
+        """What packs want to have recorded of a decision."""
+        versions = dict(self._state.known.graph.meta.get("graph", {}).get("policy", {}).get("packs", ()))
+        for move in moves:
+            for record in move.audit if type(move) is Ruled else ():
+                told, pack = self.audit("bosun.audit", event, "rule"), record["pack"] or PACK
+                fact = {"run_id": self.alias, "step": step, **record["fact"]}
+                more = {"pack_id": pack, "pack_version": versions.get(pack, PACK_VERSION), "fact": fact}
+                yield Told(told.type, {**told.fields, **more}, step, branch)
+
     def result(self, status: str, at: int) -> Told:
         state = self._state
         final = state.document if state.known.shape is not None else {"outputs": dict(outputs_of(state))}
@@ -135,7 +149,9 @@ class Narration:
                 yield Told("branch_started", {"target": self.name(move.node), "strategy": self._strategy}, place, move.branch)
 
     def began(self, body: Any, event: Event) -> Iterator[Told]:
-        return self.fanned(body.moves)
+        self._why = next((move.reason for move in body.moves if type(move) is Chose and move.kind == "fail"), "")
+        yield from self.ruled(body.moves, event, self.at)
+        yield from self.fanned(body.moves)
 
     def started(self, body: m.StepStarted, event: Event) -> Iterator[Told]:
         if self._state.known.shape is None:
@@ -167,7 +183,7 @@ class Narration:
         """Before the end is folded: what is told of the step itself, its move and its checkpoint."""
         step, name, kind = self.step(body.no)
         branch = step.branch or None
-        self._bad = body.outcome in WENT_WRONG
+        self._bad, self._why = body.outcome in WENT_WRONG, body.error
         if body.code == "interrupt_timeout":
             yield Told("interrupt_timeout", {"on_timeout": f"goto:{body.goto}" if body.goto else "halt"}, step.place, branch)
         elif self._bad:
@@ -192,6 +208,7 @@ class Narration:
             "checkpoint", {"checkpoint_id": f"{self.alias}/{step.place}{'/' + branch if branch else ''}"}, step.place, branch
         )
         yield from self.packed("node_run", event, step.place, node=name, outcome=body.outcome)
+        yield from self.ruled(body.moves, event, step.place, branch)
         if moved:
             yield from self.packed("transition", event, step.place, **moved)
         yield from self.fanned(body.moves)
@@ -245,7 +262,8 @@ class Narration:
 
     def closed(self, body: m.RunEnded, event: Event) -> Iterator[Told]:
         if body.outcome in ("failed", "broken") and not self._bad:
-            yield Told("error", {"scope": "runtime", "message": body.reason or body.outcome, "recoverable": False}, self.at)
+            message = masked(self._why) or body.reason or body.outcome
+            yield Told("error", {"scope": "runtime", "message": message, "recoverable": False}, self.at)
         yield self.result(ENDS[body.outcome], event.at)
 
 

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ....errors import Invalid, NotFound, Problem
+from ....errors import NotFound
 from ....kernel.ports import Store
 from ....kernel.types import Scope
+from ....runs.row import LEAN_COLUMNS, RunRow
+from ....web.paging import read_cursor, write_cursor
 from .status import Condition
 
 SURFACE = "graphs"
-
-
-class RunRow(NamedTuple):
-    """What this surface reads of a row of `runs`."""
-
-    id: str
-    workspace: str
-    environment: str
-    surface: str
-    name: str
-    alias: str
-    graph: str
-    status: str
-    outcome: str
-    reason: str
-    waiting: str
-    round: int
-    parent_run: str
-    trigger: str
-    forked_from: str
-    labels: str
-    created_at: int
-    began_at: int
-    ended_at: int
-
-    @property
-    def scope(self) -> Scope:
-        return Scope(self.workspace, self.environment)
 
 
 class Progress(NamedTuple):
@@ -51,9 +23,6 @@ class Progress(NamedTuple):
     error: str = ""
 
 
-_COLUMNS = ", ".join(RunRow._fields)
-
-
 def not_found(alias: str) -> NotFound:
     return NotFound(f"run '{alias[:200]}' not found")
 
@@ -62,12 +31,12 @@ async def find_run(store: Store, scope: Scope, alias: str) -> RunRow:
     """The run of whatever surface that a client or the log knows by this id: a graph's before a DAG's, the newest first. Raises
     `NotFound`."""
     sql = (
-        f"SELECT {_COLUMNS} FROM runs WHERE alias = ? AND parent_run = '' AND workspace = ?"
+        f"SELECT {LEAN_COLUMNS} FROM runs WHERE alias = ? AND parent_run = '' AND workspace = ?"
         f" ORDER BY CASE surface WHEN '{SURFACE}' THEN 0 ELSE 1 END, created_at DESC LIMIT 1"
     )
     rows = await store.read(sql, [alias, scope.workspace])
     if not rows:
-        rows = await store.read(f"SELECT {_COLUMNS} FROM runs WHERE id = ? AND workspace = ?", [alias, scope.workspace])
+        rows = await store.read(f"SELECT {LEAN_COLUMNS} FROM runs WHERE id = ? AND workspace = ?", [alias, scope.workspace])
     if not rows:
         raise not_found(alias)
     return RunRow(*rows[0])
@@ -76,7 +45,9 @@ async def find_run(store: Store, scope: Scope, alias: str) -> RunRow:
 async def run_rows(store: Store, where: Sequence[Condition], limit: int, offset: int) -> list[RunRow]:
     """Newest first."""
     text, args = _all_of(where)
-    sql = f"SELECT {_COLUMNS} FROM runs WHERE {text} ORDER BY created_at DESC, id DESC LIMIT {int(limit)} OFFSET {int(offset)}"
+    sql = (
+        f"SELECT {LEAN_COLUMNS} FROM runs WHERE {text} ORDER BY created_at DESC, id DESC LIMIT {int(limit)} OFFSET {int(offset)}"
+    )
     return [RunRow(*row) for row in await store.read(sql, args)]
 
 
@@ -111,10 +82,7 @@ async def errors_of(store: Store, runs: Sequence[str]) -> dict[str, str]:
     """What the last step of each run that went wrong said."""
     if not runs:
         return {}
-    sql = (
-        f"SELECT run, error FROM steps WHERE run IN ({_marks(runs)}) AND error <> '' AND outcome NOT IN ('', 'succeeded')"
-        " ORDER BY round, no"
-    )
+    sql = f"SELECT run, error FROM steps WHERE run IN ({_marks(runs)}) AND error <> '' AND outcome <> '' ORDER BY round, no"
     return dict(await store.read(sql, list(runs)))
 
 
@@ -133,20 +101,12 @@ def _marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-# -- cursors -----------------------------------------------------------------------------------------------------------
-
-
 def cursor_after(row: RunRow) -> str:
     """What asks for the runs older than this one."""
-    return base64.urlsafe_b64encode(f"{row.created_at}.{row.id}".encode()).decode().rstrip("=")
+    return write_cursor(SURFACE, row.created_at, row.id)
 
 
 def parse_cursor(text: str) -> Condition:
     """Raises `Invalid` for what no page gave."""
-    try:
-        at, _, run = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii").partition(".")
-        created_at = int(at)
-    except (ValueError, binascii.Error):
-        problem = Problem("is no cursor of a page", path="query.cursor")
-        raise Invalid(f"cursor {problem.message}", [problem]) from None
+    created_at, run = read_cursor(text, SURFACE, int, str)
     return "(created_at < ? OR (created_at = ? AND id < ?))", [created_at, created_at, run]

@@ -1,29 +1,31 @@
 """What a graph's document refers to on this machine: Python nodes, state classes, child documents, packs.
 
-Modules are looked for beside the graph's file, after everything that is installed. Code is imported once; a process that is to run other
-code is started anew.
+Modules are looked for beside the graph's file first, then among what is installed (`runs.ports.code`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
+import os
+import re
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from ....config import Settings
 from ....errors import Invalid, NotFound
 from ....runs.ports import Step
+from ....runs.ports.code import CODES, Found, Nameless
+from ....runs.routing.rules.pack import clips_problems
 from ....spec.ir.installed import Child, Code, Installed
-from ....spec.ir.pack.manifest import read_manifest, tree_hash
-from ....spec.ir.pack.policy import Pack, built_in
+from ....spec.ir.pack.manifest import MANIFEST, RULES, read_manifest, tree_hash
+from ....spec.ir.pack.policy import REFERENCE, Pack, built_in
 from ....spec.ir.pack.signature import Trust, Trusted, judge_pack
 from ....spec.ir.state import Mirror, StateClass
 from ....store.log import safe_name
@@ -32,16 +34,17 @@ from ..registry import skill_ids, store_providers
 
 MAX_CHILD_BYTES = 4 * 1024 * 1024
 MAX_PACK_BYTES = 16 * 1024 * 1024
-MANIFEST = "manifest.yaml"
+PACKS = "packs"
+"""The folder beside a graph in which its packs lie."""
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}")
+FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def installation(
-    steps: Mapping[str, Step], folder: Path, *, packs: Sequence[Path] = (), trusted: Path | None = None, signed: bool = False,
-    skills: Collection[str] = (),
-) -> Installed:  # fmt: skip
-    """All that a document in `folder` may refer to. `packs` are the folders packs are looked for in, `trusted` that of the keys
-    that signed packs: a key is trusted when it is met first, unless packs must be `signed`; then one whose signature does not hold is
-    refused."""
+    steps: Mapping[str, Step], folder: Path, *, packs: Sequence[Path] = (), belief: Belief | None = None, skills: Collection[str] = ()
+) -> Installed:
+    """All that a document in `folder` may refer to. `packs` are the folders packs are looked for in, `belief` whose signatures count."""
+    belief = belief or Belief()
     importer = Importer(folder)
     return Installed(
         kinds=installed_kinds(steps),
@@ -51,48 +54,105 @@ def installation(
         code=importer.code,
         state_class=importer.state_class,
         child=Children(folder).read,
-        pack=Packs(tuple(packs) or (folder / "packs",), trusted, first_use=not signed).load,
-        signed=signed,
+        pack=Packs(tuple(packs) or (folder / PACKS,), belief).load,
+        signed=belief.signed,
         clips=find_spec("clips") is not None,
+        engine=clips_problems,
     )
 
 
+class Belief(NamedTuple):
+    """Whose signatures on packs count. `keys`: fingerprints by key id, when set the only ones; else the records in the folder `trusted`,
+    and a key that is met first, unless packs must be `signed`: then one whose signature does not hold is refused."""
+
+    trusted: Path | None = None
+    signed: bool = False
+    keys: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Belief:
+        """Raises `Invalid` for a setting that names no keys."""
+        pairs = [part.strip().partition("=") for part in settings.pack_keys.split(",") if part.strip()]
+        for key_id, _, print_ in pairs:
+            if not key_id or not FINGERPRINT.fullmatch(print_):
+                hint = "pack_keys is KEY_ID=FINGERPRINT, …; `astrarium graph pack verify` tells the fingerprint of a key"
+                raise Invalid(f"`{key_id}={print_}` names no key", hint=hint, code="bad_settings")
+        keys = {key_id: print_.lower() for key_id, _, print_ in pairs}
+        return cls(settings.data_dir / "trusted_keys", settings.server_profile == "cleared", keys)
+
+    @property
+    def trust(self) -> Trust:
+        if self.keys:
+            return Trust(self.keys)
+        records = {path.stem: path.read_bytes() for path in self.trusted.glob("*.json")} if self.trusted is not None else {}
+        return Trust(records=records, first_use=not self.signed and self.trusted is not None)
+
+    def keep(self, key_id: str, print_: str) -> None:
+        """A key is known from now on; another one of its name is not believed."""
+        assert self.trusted is not None
+        self.trusted.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = Trusted(key_id, print_, datetime.now(UTC).isoformat(timespec="seconds"))
+        (self.trusted / f"{safe_name(key_id)}.json").write_bytes(msgspec.json.encode(record))
+
+
+_noted: ContextVar[set[Path] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[set[Path]]:
+    """The files beside its own that a document compiled meanwhile is made of: modules, children, packs."""
+    files = set[Path]()
+    token = _noted.set(files)
+    try:
+        yield files
+    finally:
+        _noted.reset(token)
+
+
+def note(*files: Path) -> None:
+    noted = _noted.get()
+    if noted is not None:
+        noted.update(files)
+
+
 class Importer:
-    """Imports what documents of one folder name as `module:Name`."""
+    """Imports what documents of one folder name as `module:Name`; those of a child look in the folder of the graph around it, too."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, around: Path | None = None) -> None:
         self._folder = str(folder)
+        self._folders = (self._folder, *([str(around)] if around is not None and around != folder else []))
 
-    def find(self, path: str) -> Any:
+    def _elsewhere(self, found: Found) -> str:
+        return found.folder if found.folder != self._folder else ""
+
+    def find(self, path: str) -> Found:
         """Raises `Invalid` in words that say what is missing."""
-        if self._folder not in sys.path:
-            sys.path.append(self._folder)  # last: nothing installed is hidden by it
-        module, _, name = path.partition(":")
+        module = path.partition(":")[0]
         try:
-            found: Any = import_module(module)
+            found = CODES.find(path, *self._folders)
+        except Nameless as error:
+            told, _, hint = str(error).partition(": ")
+            raise Invalid(told, hint=hint) from error
         except Exception as error:  # a user's module may raise anything
-            hint = f"modules are looked for in {self._folder}, and among what is installed"
+            hint = f"modules are looked for in {' and '.join(self._folders)}, and among what is installed"
             raise Invalid(f"the module `{module}` cannot be imported: {type(error).__name__}: {error}", hint=hint) from error
-        for part in name.split("."):
-            found = getattr(found, part, None)
-            if found is None:
-                raise Invalid(
-                    f"the module `{module}` has no `{name}`", hint=f"it is {getattr(sys.modules[module], '__file__', '')}"
-                )
+        note(*found.files)
         return found
 
     def code(self, path: str) -> Code:
-        target = self.find(path)
+        found = self.find(path)
+        target = found.target
         if isinstance(target, type) and not callable(getattr(target, "execute", None)):
             raise Invalid(f"`{path}` has no method `execute(state, ctx)`", hint="give it one, or name a function")
         if not callable(target):
             raise Invalid(f"`{path}` is neither a class nor a function")
         model = getattr(target, "config_model", None)
         schema = model.model_json_schema() if model is not None and hasattr(model, "model_json_schema") else None
-        return Code(fingerprint(target), schema, getattr(target, "side_effects", "none"))
+        return Code(found.fingerprint, schema, getattr(target, "side_effects", "none"), self._elsewhere(found))
 
     def state_class(self, path: str) -> StateClass:
-        target = self.find(path)
+        found = self.find(path)
+        target = found.target
         if not hasattr(target, "model_json_schema"):
             raise Invalid(f"`{path}` is no Pydantic model", hint="derive it from pydantic.BaseModel")
         defaults: dict[str, Any] = {}
@@ -100,7 +160,8 @@ class Importer:
             if field.default_factory is not None:
                 made = field.default_factory()
                 defaults[name] = made.model_dump(mode="json") if hasattr(made, "model_dump") else msgspec.to_builtins(made)
-        return StateClass(target.model_json_schema(mode="validation"), mirrors_of(target), defaults, fingerprint(target))
+        schema = target.model_json_schema(mode="validation")
+        return StateClass(schema, mirrors_of(target), defaults, found.fingerprint, self._elsewhere(found))
 
 
 def mirrors_of(model: Any) -> dict[str, Mirror]:
@@ -113,24 +174,12 @@ def mirrors_of(model: Any) -> dict[str, Mirror]:
     return found
 
 
-def fingerprint(target: Any) -> str:
-    """A hash of the source of what a path names, and of all it is derived from beside it."""
-    digest = hashlib.sha256()
-    for one in inspect.getmro(target) if isinstance(target, type) else (target,):
-        if one is not target and one.__module__ != target.__module__:
-            continue
-        try:
-            digest.update(inspect.getsource(one).encode())
-        except (OSError, TypeError):
-            digest.update(f"{one.__module__}:{one.__qualname__}".encode())
-    return digest.hexdigest()
-
-
 class Children:
     """Reads the documents nodes of kind `subgraph` run; none outside the folder of the graph."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
+        self._around = folder
 
     def read(self, path: str, parent_file: str) -> Child:
         """`path` is relative to the file that names it. Raises `NotFound`, `Invalid`."""
@@ -139,22 +188,43 @@ class Children:
         found = (self._folder / Path(parent_file).parent / path).resolve()
         if not found.is_relative_to(self._folder):
             raise Invalid(f"`{path}` lies outside the folder of the graph", hint=f"keep it below {self._folder}")
+        note(found)
         try:
             data = found.read_bytes()
         except OSError as error:
             raise NotFound(f"the child graph `{path}` cannot be read: {error.strerror or error}") from error
         if len(data) > MAX_CHILD_BYTES:
             raise Invalid(f"the child graph `{path}` is larger than {MAX_CHILD_BYTES:,} bytes")
-        return Child(data.decode("utf-8-sig", "replace"), str(found.relative_to(self._folder)), str(found))
+        importer = Importer(found.parent, self._around)
+        text, shown = data.decode("utf-8-sig", "replace"), str(found.relative_to(self._folder))
+        return Child(text, shown, str(found), str(found.parent), importer.code, importer.state_class)
+
+
+def is_fips() -> bool:
+    """Whether packs are hashed with SHA-256 (Stargraph 0.8: the variable STARGRAPH_FIPS_MODE)."""
+    return os.environ.get("STARGRAPH_FIPS_MODE") == "1"
+
+
+def read_pack(place: Path) -> dict[str, bytes]:
+    """The files of a pack by relative path. Raises `Invalid`."""
+    try:
+        found = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
+        if sum(path.stat().st_size for path in found.values()) > MAX_PACK_BYTES:
+            raise Invalid(f"the pack in {place} is larger than {MAX_PACK_BYTES:,} bytes")
+        files = {name: path.read_bytes() for name, path in found.items()}
+    except OSError as error:
+        raise Invalid(f"the pack in {place} cannot be read: {error.strerror or error}") from error
+    if MANIFEST not in files:
+        raise Invalid(f"{place} is no pack: it has no {MANIFEST}", hint="id, version, and what it requires")
+    return files
 
 
 class Packs:
     """Packs as folders `<folder>/<id>` with a `manifest.yaml`, or `<folder>/<id>/<version>` where there are several versions."""
 
-    def __init__(self, folders: Sequence[Path], trusted: Path | None, *, first_use: bool) -> None:
+    def __init__(self, folders: Sequence[Path], belief: Belief) -> None:
         self._folders = folders
-        self._trusted = trusted
-        self._first_use = first_use
+        self._belief = belief
 
     def load(self, id_: str, version: str) -> Pack:
         """One that lies in a folder, else one that is built in. Raises `NotFound`, `Invalid` with what is wrong with its manifest."""
@@ -164,30 +234,24 @@ class Packs:
             if own is not None:
                 return own
             where = ", ".join(str(folder) for folder in self._folders)
-            raise NotFound(f"there is no pack `{id_}`{f' of version {version}' if version else ''}", hint=f"packs lie in {where}")
-        files = {
-            str(path.relative_to(place).as_posix()): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()
-        }
-        if sum(map(len, files.values())) > MAX_PACK_BYTES:
-            raise Invalid(f"the pack `{id_}` is larger than {MAX_PACK_BYTES:,} bytes")
+            raise NotFound(
+                f"there is no pack `{id_}`{f' of version {version}' if version else ''}",
+                hint=f"packs lie in {where}; built in are {', '.join(REFERENCE)}",
+            )
+        files = read_pack(place)
+        note(*(place / name for name in files))
         manifest = read_manifest(files[MANIFEST].decode("utf-8", "replace"), f"{id_}/{MANIFEST}")
-        judged = judge_pack(files, self._trust())
-        if judged.first_met is not None and self._trusted is not None:
-            self._keep(*judged.first_met)
-        return Pack(manifest.id, manifest.version, judged.tree_hash or tree_hash(files), judged.reason, manifest.requires)
-
-    def _trust(self) -> Trust:
-        records = {path.stem: path.read_bytes() for path in self._trusted.glob("*.json")} if self._trusted is not None else {}
-        return Trust(records=records, first_use=self._first_use and self._trusted is not None)
-
-    def _keep(self, key_id: str, print_: str) -> None:
-        """A key that was met first is known from now on; another one of its name is not believed."""
-        assert self._trusted is not None
-        self._trusted.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record = Trusted(key_id, print_, datetime.now(UTC).isoformat(timespec="seconds"))
-        (self._trusted / f"{safe_name(key_id)}.json").write_bytes(msgspec.json.encode(record))
+        judged = judge_pack(files, self._belief.trust, fips=is_fips())
+        if judged.first_met is not None and self._belief.trusted is not None:
+            self._belief.keep(*judged.first_met)
+        rules = files.get(RULES, b"").decode("utf-8-sig", "replace")
+        hash_ = judged.tree_hash or tree_hash(files, "SHA-256" if is_fips() else "BLAKE3")
+        return Pack(manifest.id, manifest.version, hash_, judged.reason, manifest.requires, rules)
 
     def _find(self, id_: str, version: str) -> Path | None:
+        """A folder with several versions and none wanted is none: which one counts must be said."""
+        if not PLAIN.fullmatch(id_) or (version and not PLAIN.fullmatch(version)):
+            return None
         for folder in self._folders:
             places = [folder / id_ / version, folder / id_] if version else [folder / id_]
             for place in places:

@@ -97,9 +97,9 @@ class GraphStreams:
     def __init__(self, engine: Engine, feed: Feed, logs: Path) -> None:
         self._engine = engine
         self._feed = feed
-        self._logs = logs
+        self.logs = logs
         self._files = FollowedFiles()
-        self._counted: OrderedDict[str, tuple[int, Narration]] = OrderedDict()
+        self._counted: OrderedDict[str, tuple[int, int, Narration | None]] = OrderedDict()
 
     def close(self) -> None:
         self._files.close()
@@ -112,20 +112,23 @@ class GraphStreams:
         return source
 
     async def last_seq(self, row: RunRow) -> int:
-        """Of the newest frame; -1 = none yet. Counted on from where the last question left it."""
+        """Of the newest frame; -1 = none yet. Counted on from where the last question left it; of a run that has ended only the number is
+        kept."""
         stream = f"run:{row.id}"
-        seq, narration = self._counted.pop(stream, (0, None))
-        if narration is None:
+        seq, last, narration = self._counted.pop(stream, (0, -1, None))
+        page = await self._engine.tail.read_stream(stream, seq)
+        if page and narration is None:
             narration = Narration(row.alias, await self._source(row))
-        while page := await self._engine.tail.read_stream(stream, seq):
+            page = page if not seq else await self._engine.tail.read_stream(stream)
+        while page and narration is not None:
             for event in page:
                 narration.tell(event)
-            seq = page[-1].seq
-        if row.status != "ended":
-            self._counted[stream] = (seq, narration)
-            if len(self._counted) > KEPT:
-                self._counted.popitem(last=False)
-        return narration.seq
+            seq, last = page[-1].seq, narration.seq
+            page = await self._engine.tail.read_stream(stream, seq)
+        self._counted[stream] = (seq, last, None if row.status == "ended" else narration)
+        if len(self._counted) > KEPT:
+            self._counted.popitem(last=False)
+        return last
 
     async def frames(self, row: RunRow, cursor: Cursor, live: bool) -> Frames:
         """The frames after a cursor until the run has ended and all is told; `live`: only of what happens from now on. Raises `Invalid`
@@ -135,7 +138,7 @@ class GraphStreams:
         if live and not cursor.given:
             skip = await self.last_seq(row)
         narration = Narration(row.alias, source)
-        chunks = Chunks(self._logs, self._files, narration, Places.parse(cursor.event_id))
+        chunks = Chunks(self.logs, self._files, narration, Places.parse(cursor.event_id))
         return self._follow(row, narration, chunks, skip, source.status == "ended")
 
     async def _follow(self, row: RunRow, narration: Narration, chunks: Chunks, skip: int, over: bool) -> Frames:

@@ -64,18 +64,11 @@ class Renewals:
         return f"{PREFIX}{family}.{number}.{id_}.{digest}"
 
     async def begin(self, actor: Actor, workspace: str, turn: int, session: Session) -> str:
-        """The first token of a family, which is good as long as the session; families of the actor that are over end."""
-        now, family = self._engine.clock.now(), uuid7()
+        """The first token of a family, which is good as long as the session."""
+        family = uuid7()
         body = FamilyBody(str(actor), workspace, turn, 0, session.until, session.id)
         order = PutEntry("", msgspec.to_builtins(body), str(actor), str(actor), expect=0)
-        commands = [Command(entry_stream(FAMILY, family), order, PERSONAL, actor)]
-        for old in await find_handle(self._engine.store, FAMILY, str(actor)):
-            if _body(old).until <= now:
-                commands.append(Command(entry_stream(FAMILY, old.id), DropEntry(str(actor)), PERSONAL, actor))
-        try:
-            await self._engine.submit_all(commands)
-        except NotFound:  # another request ended the old ones
-            await self._engine.submit(commands[0])
+        await self._engine.submit(Command(entry_stream(FAMILY, family), order, PERSONAL, actor))
         return self._text(family, 0)
 
     async def look(self, token: str) -> FamilyBody:

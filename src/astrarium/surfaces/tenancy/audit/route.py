@@ -18,7 +18,8 @@ from .record import AuditPage, Read, Wanted, export, parse_moment, read_page
 
 PREFIX = "/api/v1"
 NEEDS = "audit:read"
-LINES = "application/x-ndjson"
+LINES = "text/plain"
+"""So that browsers and generated clients take it as text."""
 
 
 class AuditError(msgspec.Struct):

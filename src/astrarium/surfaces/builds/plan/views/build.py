@@ -8,9 +8,9 @@ import msgspec
 
 from .....kernel.ports import Store
 from .....kernel.types import Scope
+from .....web.paging import read_cursor, write_cursor
 from ...views.text import event_id, moment, moment_or_none
 from .. import wire, wire_task
-from .cursor import read_cursor, write_cursor
 
 _COLUMNS = (
     "b.id, b.name, b.description, b.status, b.roots, b.created_at, b.started_at, b.completed_at, a.at, d.resumed, b.triggered_by,"
@@ -46,11 +46,11 @@ async def list_builds(store: Store, scope: Scope, wanted: Wanted) -> wire.Planne
             where, args = f"{where} AND {condition}", [*args, told]  # type: ignore[list-item]
     total = int((await store.read(f"SELECT count(*) {_FROM} WHERE {where}", args))[0][0])
     if wanted.cursor:
-        where, args = where + " AND (a.at, a.build) < (?, ?)", [*args, *read_cursor(wanted.cursor)]  # type: ignore[list-item]
+        where, args = where + " AND (a.at, a.build) < (?, ?)", [*args, *read_cursor(wanted.cursor, "builds", int, str)]  # type: ignore[list-item]
     sql = f"SELECT {_COLUMNS} {_FROM} WHERE {where} ORDER BY a.at DESC, a.build DESC LIMIT ?"
     rows = await store.read(sql, (*args, wanted.limit + 1))
     page = rows[: wanted.limit]
-    after = write_cursor(page[-1][8], page[-1][0]) if len(rows) > len(page) else None
+    after = write_cursor("builds", page[-1][8], page[-1][0]) if len(rows) > len(page) else None
     return wire.PlannedBuilds([_shown(row) for row in page], total, after)
 
 

@@ -12,6 +12,7 @@ from .....kernel.engine import Engine
 from .....kernel.memory import as_bytes
 from .....kernel.ports import Store
 from .....kernel.types import Scope
+from .....web.paging import read_cursor, write_cursor
 from ...machines.fold import type_of
 from ...machines.plan.fact import ReportRecorded
 from ...machines.report import LockAwaited
@@ -19,7 +20,6 @@ from ...machines.task import task_stream
 from ...views.event import SHOWN
 from ...views.text import event_id, moment, moment_or_none
 from .. import wire_task
-from .cursor import read_cursor, write_cursor
 
 _COLUMNS = (
     "s.task_id, t.namespace, t.name, t.version, t.output_uri, s.status, s.status_at, COALESCE(e.started_at, s.started_at),"
@@ -51,11 +51,11 @@ async def list_tasks(store: Store, scope: Scope, status: str, limit: int, cursor
     if status:
         where, args = where + " AND s.status = ?", [*args, status]
     if cursor:
-        where, args = where + " AND (s.status_at, s.task_id) < (?, ?)", [*args, *read_cursor(cursor)]  # type: ignore[list-item]
+        where, args = where + " AND (s.status_at, s.task_id) < (?, ?)", [*args, *read_cursor(cursor, "tasks", int, str)]  # type: ignore[list-item]
     sql = f"SELECT {_COLUMNS} {_FROM} WHERE {where} ORDER BY s.status_at DESC, s.task_id DESC LIMIT ?"
     rows = await store.read(sql, (*args, limit + 1))
     page = rows[:limit]
-    after = write_cursor(page[-1][6], page[-1][0]) if len(rows) > len(page) else None
+    after = write_cursor("tasks", page[-1][6], page[-1][0]) if len(rows) > len(page) else None
     return wire_task.PlannedTasks([_shown(row) for row in page], after)
 
 
