@@ -121,8 +121,8 @@ def _pair(left: Any, right: Any) -> Pair | None:
     return Pair(left, right) if left != right else None
 
 
-def _effects(one: Checkpoint | None, life: Life) -> list[Effect] | None:
-    return list(life.effects.get(one.no, ())) if one is not None else None
+def _effects(one: Checkpoint | None, life: Life) -> list[Effect]:
+    return list(life.effects.get(one.no, ())) if one is not None else []
 
 
 def _output(one: Checkpoint | None) -> Any:
