@@ -23,6 +23,8 @@ from .server import Server
 SUBMITTERS = 16
 WAITING = 10_000
 EVENTS = 100
+LOOK_S = 0.2
+"""How often it is asked whether a long run has ended. The run itself says how long it took; asking takes from it."""
 NODES = "".join(f"  - {{id: n{number}, kind: passthrough}}\n" for number in range(5))
 FIVE = f'ir_version: "1.1.0"\nid: "graph:five"\nstate_schema: {{message: str}}\nnodes:\n{NODES}'
 LOOP = """ir_version: "1.1.0"
@@ -104,7 +106,7 @@ async def step_ms(url: str, steps: int) -> float:
         items = (await client.call("GET", "/v1/runs?graph_id=graph:loop&status=done&limit=1"))["items"]
         if items and items[0]["run_id"] == run:
             return float(items[0]["duration_ms"]) / steps
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(LOOK_S)
 
 
 async def together_s(url: str) -> float:
@@ -162,6 +164,7 @@ async def waiting(url: str, pid: int, number: int) -> tuple[float, list[float]]:
 async def figures(url: str, pid: int, folder: Path, quick: bool) -> list[Figure]:
     rounds, number = (1, 480) if quick else (5, 1600)
     await throughput(url, 160)
+    await step_ms(url, 200)
     rates = [await throughput(url, number) for _ in range(rounds)]
     steps = [await step_ms(url, 500 if quick else 3000) for _ in range(rounds)]
     together = [await together_s(url) for _ in range(1 if quick else 3)]

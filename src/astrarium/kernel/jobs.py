@@ -161,7 +161,7 @@ class Jobs:
         if isinstance(result, msgspec.Struct) or result is None:
             self._report(carried, result)
         else:
-            carried.task = asyncio.ensure_future(self._carry(carried, result))
+            carried.task = asyncio.get_running_loop().create_task(self._carry(carried, result))
 
     async def _carry(self, carried: Carried, result: Any) -> None:
         try:

@@ -194,16 +194,14 @@ class Column(msgspec.Struct, frozen=True):
 
 class Table(msgspec.Struct, frozen=True, eq=False):
     """A row table: readers query it, only the engine writes it. `key` columns come first in `columns`. Compared by identity.
-    `adds`: it counts; putting a row adds the columns that add, and leaves the others as they were first put."""
+    `adds`: it counts; putting a row adds the columns that add, and leaves the others as they were first put. `has_bytes`: of the
+    columns, too."""
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     adds: bool = False
-
-    @property
-    def has_bytes(self) -> bool:
-        return any(column.kind == "bytes" for column in self.columns)
+    has_bytes: bool = False
 
 
 def table(name: str, key: str, columns: str) -> Table:
@@ -211,7 +209,8 @@ def table(name: str, key: str, columns: str) -> Table:
     `name:kind+` adds up."""
     parts = ((*part.rstrip("+").partition(":"), part.endswith("+")) for part in columns.split())
     made = tuple(Column(name, kind or "text", adds) for name, _, kind, adds in parts)
-    return Table(name, tuple(key.split()), made, any(column.adds for column in made))
+    adds, has_bytes = any(column.adds for column in made), any(column.kind == "bytes" for column in made)
+    return Table(name, tuple(key.split()), made, adds, has_bytes)
 
 
 Row = tuple[Table, tuple[Any, ...]]

@@ -32,6 +32,7 @@ EVENTS = table("events", "workspace position", "workspace position:int stream se
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Rows per prepared statement."""
 MOST_ROWS = SIZES[-1]
+SIZE_FOR = [next(size for size in SIZES if size >= rows) for rows in range(MOST_ROWS + 1)]
 MOST_ROWS_WITH_BYTES = 16
 """Statements keep what was bound to them until their next use, so large values go in small statements."""
 MOST_VARIABLES = 30_000
@@ -113,7 +114,6 @@ class SqliteWriter:
             )
         db.execute(f"PRAGMA synchronous = {'NORMAL' if self.synchronous == 'normal' else 'FULL'}")
         db.execute("PRAGMA cache_size = -16384")
-        db.execute("PRAGMA wal_autocheckpoint = 10000")
         db.execute("PRAGMA journal_size_limit = 67108864")
         return db
 
@@ -336,14 +336,15 @@ def _parts(items: list[Any], width: int, has_bytes: bool) -> Iterator[tuple[list
         most //= 2
     for start in range(0, len(items), most):
         part = items[start : start + most]
-        yield part, next(size for size in SIZES if size >= len(part))
+        yield part, SIZE_FOR[len(part)]
 
 
 def _fill(values: Any, count: int, size: int, width: int) -> list[Any]:
     args = list(values)
     if len(args) != count * width:
         raise Bug(f"a row has not the {width} values its table wants")
-    args.extend([None] * ((size - count) * width))
+    if size > count:
+        args.extend([None] * ((size - count) * width))
     args.append(count)
     return args
 

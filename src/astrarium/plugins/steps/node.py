@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
@@ -23,8 +23,17 @@ from ...runs.ports import Result, StepFailed, TryContext
 from ...runs.ports.code import CHANGED, CODES
 
 WRONG_STATE = "StateValidationError"
-_made: dict[bytes, Callable[..., Any]] = {}
 MOST_MADE = 10_000
+
+
+class Made(NamedTuple):
+    """What is called with (state, ctx). `waits`: it is asynchronous."""
+
+    call: Callable[..., Any]
+    waits: bool
+
+
+_made: dict[bytes, Made] = {}
 
 
 class NodeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"target": "class"}):
@@ -76,15 +85,15 @@ def find(path: str, folder: str, fingerprint: str = "") -> Any:
         raise StepFailed(f"{error.message} ({error.hint})", code=error.code) from error
 
 
-def make(params: NodeParams, folder: str) -> Callable[..., Any]:
-    """What is called with (state, ctx), made once for a class and its configuration."""
+def make(params: NodeParams, folder: str) -> Made:
+    """Made once for a class and its configuration."""
     folder = params.folder or folder
     key = msgspec.json.encode([params.target, params.config, folder, params.code], order="sorted")
     known = _made.get(key)
     if known is None:
         target = find(params.target, folder, params.code)
-        made = instance(target, params.config).execute if isinstance(target, type) else bound(target, params.config)
-        known = _made[key] = made
+        call = instance(target, params.config).execute if isinstance(target, type) else bound(target, params.config)
+        known = _made[key] = Made(call, inspect.iscoroutinefunction(call))
         if len(_made) > MOST_MADE:
             del _made[next(iter(_made))]
     return known
@@ -137,9 +146,9 @@ class PythonNode:
     async def run(self, ctx: TryContext, params: NodeParams) -> Result:
         folder = ctx.graph.base_dir
         try:
-            call, model = make(params, folder), model_of(params, folder)
+            (call, waits), model = make(params, folder), model_of(params, folder)
             state = model(**ctx.state) if model is not None else NodeState(ctx.state)
-            if inspect.iscoroutinefunction(call):
+            if waits:
                 made = await call(state, NodeContext(ctx))
             else:
                 made = await asyncio.to_thread(call, state, NodeContext(ctx))

@@ -54,8 +54,8 @@ class Program(msgspec.Struct, frozen=True):
         """Whether it is true for these variables (`NAMES`; missing ones are empty). False also when it has no value: a missing key,
         types that cannot be compared, a division by zero, a value that is no bool. Raises `TooMuch` when it is shown more than it
         may be."""
-        shown = {name: variables.get(name, empty) if name in self.names else empty for name, empty in _EMPTY.items()}
-        if not self.whole:
+        shown = {name: variables.get(name, _EMPTY[name]) for name in self.names}
+        if "state" in shown and not self.whole:
             state = shown["state"]
             shown["state"] = {field: state[field] for field in self.uses if field in state}
         self._weigh(shown)
