@@ -51,8 +51,8 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str)
         table.add_column(name.upper(), no_wrap=name in ("id", "status", "started", "took"), overflow="fold")
     text = importlib.import_module("rich.text").Text
     for row in rows:
-        cells = zip(columns, row, strict=True)
-        table.add_row(*(text(str(cell), style=STYLES.get(str(cell), "") if name == "status" else "") for name, cell in cells))
+        cells = zip(columns, ("" if cell is None else str(cell) for cell in row), strict=True)
+        table.add_row(*(text(cell, style=STYLES.get(cell, "") if name == "status" else "") for name, cell in cells))
     importlib.import_module("rich.console").Console().print(table)
 
 

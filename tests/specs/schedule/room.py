@@ -14,7 +14,7 @@ from astrarium.config import Settings
 from astrarium.kernel.clock import Clock
 from astrarium.kernel.machine import Registry
 from astrarium.kernel.types import Command, Scope
-from astrarium.runs.message import StopRun
+from astrarium.runs.message import AnswerAsk, StopRun
 from astrarium.surfaces.dags import room as dags
 from astrarium.worker import Worker, load_steps
 
@@ -101,6 +101,9 @@ class House:
 
     async def stop(self, run: str) -> None:
         await self.engine.submit(Command(f"run:{run}", StopRun(), SCOPE))
+
+    async def answer(self, run: str, order: AnswerAsk) -> None:
+        await self.engine.submit(Command(f"run:{run}", order, SCOPE))
 
     async def tell(self, name: str, order: Any) -> None:
         await self.engine.submit(Command(f"schedule:{name}", order, SCOPE))

@@ -11,6 +11,7 @@ from watchfiles import Change
 
 from astrarium.errors import Invalid, Unavailable
 from astrarium.kernel.clock import HandClock
+from astrarium.runs.message import AnswerAsk
 from astrarium.surfaces.dags.machines.slot import SlotDeferred, SlotFired, SlotSkipped, SuspendSchedule
 from tests.specs.schedule.room import MINUTE, SECOND, House, open_house
 
@@ -107,6 +108,22 @@ async def test_stop_and_start_of_one_file(house: House) -> None:
     await house.statuses("a", "cancelled")
     row = await house.turn_to("a", NOON + 4 * MINUTE)
     assert (row["last_act"], row["last_why"]) == ("stop", "nothing is running")
+
+
+async def test_a_stop_reaches_a_run_that_comes_back_to_its_queue(house: House) -> None:
+    steps = "steps:\n  - {name: sign, type: hitl}\n  - sleep 60\n"
+    schedule = "schedule:\n  start: ['1 12 * * *', '2 12 * * *']\n  stop: '3 12 * * *'\noverlapPolicy: queue\n"
+    house.write("a.yaml", schedule + steps)
+    await house.is_("a", status="on")
+    await house.turn_to("a", NOON + MINUTE)
+    await house.statuses("a", "waiting")
+    await house.turn_to("a", NOON + 2 * MINUTE)
+    runs = await house.statuses("a", "waiting", "waiting")
+    for run, after in zip(runs, (("running", "waiting"), ("running", "queued")), strict=True):
+        await house.answer(run["id"], AnswerAsk(0, "anna"))
+        await house.statuses("a", *after)
+    await house.turn_to("a", NOON + 3 * MINUTE)
+    await house.statuses("a", "cancelled", "cancelled")
 
 
 async def test_a_restart_repeats_the_run_after_its_wait(house: House, clock: HandClock) -> None:

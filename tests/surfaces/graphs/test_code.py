@@ -37,7 +37,7 @@ def given(graph: Graph) -> int:
     """What the first node of a graph gives, called as a run of it would."""
     (node, *_) = graph.nodes
     params = NodeParams(node.params["class"], code=node.params["code"], folder=node.params.get("folder", ""))
-    return int(make(params, graph.base_dir)({}, None)["n"])
+    return int(make(params, graph.base_dir).call({}, None)["n"])
 
 
 def children(entry: Entry) -> list[Graph]:

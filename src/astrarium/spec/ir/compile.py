@@ -179,11 +179,15 @@ class _Compiling:
         return Ground(nodes, {field.name: field for field in fields}, facts, _answer_keys(asks), open_state)
 
     def _rule(self, rule: RuleEntry, path: str, ground: Ground) -> FlowRule:
+        before = self.found.count
         when = read_when(rule.when, at(path, "when"), ground, self.found)
         if when.clips and not self.installed.clips:
             hint = 'pip install "astrarium[clips]", or write a mapping or CEL'
             said = "raw patterns need the rule engine CLIPS, which is not installed"
             self.found.add(at(path, "when"), said, expected="the extra `clips`", actual=rule.when, hint=hint)
+        elif when.clips and self.installed.pattern is not None and self.found.count == before:
+            for problem in self.installed.pattern(when.clips):
+                self.found.add(at(path, "when"), problem.message, expected="CLIPS patterns", actual=rule.when, hint=problem.hint)
         if when.salience is not None and rule.salience:
             said = "the pattern declares a salience too"
             self.found.add(at(path, "salience"), said, expected="one of them", actual=rule.salience)

@@ -69,7 +69,7 @@ class Installed(NamedTuple):
     """`kinds` by short name, `tools` by `namespace.name@version`, `skills` by `namespace/name`, `providers` of stores.
     `code` and `state_class` import `module:Class`; `child(path, parent_file)` reads a child document; `pack(id, version)` loads a pack
     whose signature was judged; `signed`: a pack whose signature was not verified is refused; `clips`: whether raw patterns and rules of
-    packs can run; `engine` tells what CLIPS has against such rules."""
+    packs can run; `engine` tells what CLIPS has against such rules, `pattern` what it has against a raw pattern."""
 
     kinds: Mapping[str, Kind] | None = None
     tools: Mapping[str, Tool] | None = None
@@ -82,6 +82,7 @@ class Installed(NamedTuple):
     signed: bool = False
     clips: bool = True
     engine: Callable[[RulePack], list[Problem]] | None = None
+    pattern: Callable[[str], list[Problem]] | None = None
 
 
 NOTHING_KNOWN = Installed()

@@ -13,7 +13,6 @@ import msgspec
 
 from ....spec.ir import flow as f
 from .facts import Working, holds
-from .pattern import match
 from .plan import Rules
 
 ORDER: Final = (f.Interrupt, f.Halt, f.Goto, f.Parallel, f.Revisit)
@@ -40,7 +39,7 @@ def rank(rule: Rules, working: Working) -> int | None:
             return None
         latest = max([latest, *(working.rank_of_field(name) for name in (rule.uses or rule.cel.uses))])
     if rule.pattern is not None:
-        place = match(rule.pattern, working.all())
+        place = rule.pattern.match(working.all())
         if place is None:
             return None
         latest = max(latest, place)

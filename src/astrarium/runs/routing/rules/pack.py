@@ -12,13 +12,10 @@ from typing import Any, Final, NamedTuple
 from ....errors import Invalid, Problem
 from ....spec.ir.flow import RulePack
 from ....spec.ir.pack.rules import JOINED
-from .pattern import PROVENANCE, Seen, clips_module, told_by
+from .pattern import MAX_TEXT, PROVENANCE, Environments, Seen, clips_module, clips_value, listening, told_by
 
 MAX_FIRINGS: Final = 1000
-MOST_USES: Final = 500
-"""So often an environment is used: CLIPS 6.42 grows, and gets slower, with every fact it ever held."""
 MAX_SAID: Final = 1000
-MAX_TEXT: Final = 64 * 1024
 MAX_FAULT: Final = 400
 
 
@@ -51,24 +48,17 @@ class Environment(NamedTuple):
 
 
 class Engine:
-    """The rules of one pack. Shared by all runs of a graph, in whatever thread: who asks takes an environment and gives it back."""
+    """The rules of one pack. Shared by all runs of a graph."""
 
     def __init__(self, pack: RulePack) -> None:
         """Raises `Invalid` when CLIPS is not installed or does not take the rules."""
         self.id = pack.id
         self._pack = pack
-        self._free = [(self._made(), 0)]
+        self._environments = Environments(self._made)
 
     def run(self, seen: Iterable[Seen]) -> Outcome:
-        """Raises `PackFault`; then the environment, in whatever state it is, is not used again."""
-        try:
-            environment, uses = self._free.pop()
-        except IndexError:
-            environment, uses = self._made(), 0
-        found = _run(environment, seen)
-        if uses < MOST_USES:
-            self._free.append((environment, uses + 1))
-        return found
+        """Raises `PackFault`."""
+        return self._environments.use(lambda environment: _run(environment, seen))
 
     def _made(self) -> Environment:
         library = clips_module()
@@ -121,7 +111,7 @@ def _assert(library: Any, environment: Environment, seen: Iterable[Seen]) -> dic
         if slots is None:
             continue
         values = {**told_by(one), **one.slots}
-        known = {name: _value(library, one, name, values[name]) for name in slots if name in values}
+        known = {name: clips_value(library, one, name, values[name]) for name in slots if name in values}
         made = environment.templates[one.template].assert_fact(**known)
         given.setdefault(made.index, one)
     return given
@@ -134,24 +124,6 @@ def clips_problems(pack: RulePack) -> list[Problem]:
     except Invalid as error:
         return list(error.problems)
     return []
-
-
-def listening(clips: Any) -> Any:
-    """Takes what CLIPS says of errors, so that nothing of it goes to the process's own output."""
-
-    class Listener(clips.Router):  # type: ignore[misc]  # CLIPS is there only with its extra
-        def __init__(self) -> None:
-            super().__init__("astrarium", 90)
-            self.text = ""
-
-        def query(self, name: str) -> bool:
-            return name in ("stderr", "stdwrn", "stdout")
-
-        def write(self, name: str, message: str) -> None:
-            if len(self.text) < MAX_TEXT:
-                self.text += message
-
-    return Listener()
 
 
 def joined(*parts: Any) -> str:
@@ -169,16 +141,6 @@ def _short(text: str) -> str:
     plain = " ".join(line for line in text.splitlines() if not line.startswith("  "))
     plain = plain.replace(f"{JOINED}", "str-cat").replace("Traceback (most recent call last):", "")
     return " ".join(plain.split())[:MAX_FAULT]
-
-
-def _value(library: Any, seen: Seen, name: str, value: Any) -> Any:
-    if name in seen.symbols:
-        return library.Symbol(str(value))
-    if isinstance(value, bool) or value is None or not isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    return value
 
 
 def _said(library: Any, fact: Any) -> Said:

@@ -14,7 +14,7 @@ from ....spec.ir.cel import Program, compile_cel
 from ....spec.ir.pack.policy import Policy
 from ..port import RunOutcome
 from .pack import Engine
-from .pattern import Pattern, compile_pattern
+from .pattern import Pattern
 
 OUTCOME_FIELD: Final = "$outcome"
 """A `when` field: how the step ended. After a step that did not go well, only rules with this field are asked."""
@@ -109,7 +109,7 @@ def _long(number: int, rule: Rule) -> f.FlowRule:
 
 def _ready(rule: f.FlowRule, order: int, known: tuple[str, ...]) -> Rules:
     cel = compile_cel(rule.cel, known) if rule.cel else None
-    pattern = compile_pattern(rule.clips) if rule.clips else None
+    pattern = Pattern(rule.clips) if rule.clips else None
     caught = rule.caught or any(test.field == OUTCOME_FIELD for test in rule.tests)
     return Rules(rule.id, order, rule.salience, rule.tests, rule.then, rule.uses, caught, cel, pattern)
 

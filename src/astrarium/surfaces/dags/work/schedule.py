@@ -31,8 +31,10 @@ from .bound import Bound
 TRIES = 50
 """How often a slot is looked at again because something moved meanwhile, before it is left for a moment."""
 ACT_LABEL = "schedule"
+BEGUN = "r.status <> 'queued' OR (r.began_at > 0 AND (r.round = 1 OR r.began_at > r.queued_at))"
+"""A run that comes back to its queue has begun, a reopened one that waits there has not."""
 ACTIVE = (
-    "SELECT s.name, r.id, r.status FROM slots s JOIN runs r ON r.id = substr(s.holder, 5)"
+    f"SELECT s.name, r.id, CASE WHEN {BEGUN} THEN 1 ELSE 0 END FROM slots s JOIN runs r ON r.id = substr(s.holder, 5)"
     " WHERE s.workspace = ? AND s.name IN ({}) AND r.parent_run = '' AND r.status <> 'ended' ORDER BY r.id"
 )
 SINCE = (
@@ -146,9 +148,9 @@ class Lookout:
             for one in group:
                 one.answer.set_exception(error)
             return
-        active: dict[str, list[tuple[str, str]]] = {}
-        for slot, run, status in live:
-            active.setdefault(slots[slot], []).append((run, status))
+        active: dict[str, list[tuple[str, int]]] = {}
+        for slot, run, begun in live:
+            active.setdefault(slots[slot], []).append((run, begun))
         made: dict[str, list[tuple[int, str, str]]] = {}
         for name, at, status, outcome in new:
             made.setdefault(name, []).append((at, status, outcome))
@@ -156,7 +158,7 @@ class Lookout:
             mine, since_then = active.get(one.dag, ()), made.get(one.dag, ())
             found = Found(
                 tuple(run for run, _ in mine),
-                tuple(run for run, status in mine if status != "queued"),
+                tuple(run for run, begun in mine if begun),
                 any(at >= one.slot for at, _, _ in since_then),
                 any(status == "ended" and outcome == "succeeded" for _, status, outcome in since_then),
             )

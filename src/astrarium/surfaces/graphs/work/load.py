@@ -23,6 +23,7 @@ from ....errors import Invalid, NotFound
 from ....runs.ports import Step
 from ....runs.ports.code import CODES, Found, Nameless
 from ....runs.routing.rules.pack import clips_problems
+from ....runs.routing.rules.pattern import pattern_problems
 from ....spec.ir.installed import Child, Code, Installed
 from ....spec.ir.pack.manifest import MANIFEST, RULES, read_manifest, tree_hash
 from ....spec.ir.pack.policy import REFERENCE, Pack, built_in
@@ -58,6 +59,7 @@ def installation(
         signed=belief.signed,
         clips=find_spec("clips") is not None,
         engine=clips_problems,
+        pattern=pattern_problems,
     )
 
 
