@@ -52,10 +52,11 @@ def test_02_unknown_graph(server: Server) -> None:
 
 @pytest.mark.parametrize(("inputs", "where"), [({}, "n"), ({"n": "x"}, "n"), ({"n": True}, "n")])
 def test_03_a_seed_that_does_not_fit(server: Server, inputs: dict[str, Any], where: str) -> None:
-    answer = server.call("POST", "/v1/runs", {"graph_id": "graph:loop", "inputs": inputs})
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["body", "params", where]
-    assert set(answer.json()["detail"][0]) >= {"type", "loc", "msg"}
+    for name in ("inputs", "params"):
+        answer = server.call("POST", "/v1/runs", {"graph_id": "graph:loop", name: inputs})
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["loc"] == ["body", name, where]
+        assert set(answer.json()["detail"][0]) >= {"type", "loc", "msg"}
 
 
 def test_04_a_key_twice_is_one_execution(server: Server) -> None:

@@ -87,19 +87,19 @@ class Desk:
 
     async def start(self, caller: Caller, ask: wire.StartGraphRun, key: str) -> Begun:
         """Begin a run for a client; see `begin`."""
-        return await self.begin(caller.scope, caller.actor, ask.graph_id, seed_of(ask), key, ask.trigger_source)
+        with placed("state", "body.inputs" if ask.params is None else "body.params"):
+            return await self.begin(caller.scope, caller.actor, ask.graph_id, seed_of(ask), key, ask.trigger_source)
 
     async def begin(self, scope: Scope, actor: Actor, graph_id: str, seed: Mapping[str, Any], key: str, trigger: str) -> Begun:
-        """Begin a run. With a `key` only once in 24 hours: then how the run stands that began with it. Raises `NotFound`, `Invalid`,
-        `Conflict`: the key was used for something else."""
+        """Begin a run. With a `key` only once in 24 hours: then how the run stands that began with it. Raises `NotFound`, `Invalid` (at
+        `state`), `Conflict`: the key was used for something else."""
         entry = await self.catalog.fresh(graph_id)
         dated = await self._dated(scope, key) if key else ""
         alias = run_alias(entry.id, scope.workspace, dated)
         order = start_order(entry, seed, alias, trigger)
         begin = Command(f"run:{uuid7()}", order, scope, actor, dated)
         try:
-            with placed("state", "body.params"):
-                receipt = await self.engine.submit(begin, entry.things)
+            receipt = await self.engine.submit(begin, entry.things)
         except Conflict as error:
             if not key:
                 raise

@@ -18,7 +18,7 @@ from ....kernel.machine import Registry
 from ....kernel.slots import PlainJob
 from ....kernel.types import Actor, Command, Job, Receipt
 from ....web.caller import PERSONAL
-from ..desk import Desk
+from ..desk import Desk, placed
 from ..machines.cron import FIRE_JOB, CronMachine, CronState, FireCron, SetCron, is_missed
 from ..trigger import Triggers, Webhook
 
@@ -117,7 +117,8 @@ class Webhooks:
         if not await self._is_new(hook, signature, stamp):
             return Answered(409, "duplicate_nonce")
         key = hashlib.sha256(f"{hook.id}|{hashlib.sha256(body).hexdigest()}".encode()).hexdigest()
-        await self._desk.begin(PERSONAL, Actor("webhook", hook.id), hook.graph_id, params, key, "webhook")
+        with placed("state", "body"):
+            await self._desk.begin(PERSONAL, Actor("webhook", hook.id), hook.graph_id, params, key, "webhook")
         return Answered(200, key=key)
 
     async def _is_new(self, hook: Webhook, signature: str, stamp: str) -> bool:
