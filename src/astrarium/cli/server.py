@@ -65,5 +65,6 @@ def server(
         drain_timeout_s=drain_timeout,
     )
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("watchfiles").setLevel(max(logging.WARNING, logging.getLogger().level))  # each change of a file
     serve(settings)
     return 0
