@@ -13,7 +13,7 @@ from ..runs.fork import Changes, fork_run
 from ..spec.params import parse_overrides
 from .alone import ACTOR, HOME, open_worker, watch_alone
 from .link import Server, ask, live_server, segment
-from .option import AsJson, DagsDir, DatabaseUrl, DataDir, RunReference, examples, new_app, print_json, settings_of
+from .option import AsJson, DagsDir, DatabaseUrl, DataDir, RunReference, examples, new_app, pair_of, print_json, settings_of
 from .run import Params, RunId, check_run_id, conclude, watch_there
 from .source import Source, open_source
 from .tree import choose_show
@@ -62,13 +62,7 @@ def fork(
 
 def read_outputs(words: list[str]) -> dict[str, str]:
     """Raises `Invalid` for what is no STEP=TEXT."""
-    found: dict[str, str] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise Invalid(f"`{word}` is no STEP=TEXT", hint="write --output fetch='[1, 2]'", code="usage")
-        found[name] = text
-    return found
+    return dict(pair_of(word, "STEP=TEXT", "write --output fetch='[1, 2]'") for word in words)
 
 
 Wanted = tuple[str, str, str]

@@ -11,7 +11,6 @@ import typer
 
 from ..config import Settings
 from ..errors import Invalid
-from ..runs.work.tool.policy import is_governed
 from . import graph_pack, graph_past, graph_simulate
 from .graph_file import as_yaml, catalog_of, load_entry, read_mapping, read_state, value_of
 from .graph_follow import drive
@@ -141,7 +140,7 @@ def compile_(file: File, as_json: AsJson = False) -> int:
     compiled = compile_document(file, settings)
     if as_json:
         print_json({"graph_id": compiled.id, "graph_hash": compiled.hash, "permissions": compiled.permissions, "effects": compiled.effects,
-                    "warnings": compiled.warnings, "governed": is_governed(compiled.graph), "document": compiled.document})  # fmt: skip
+                    "warnings": compiled.warnings, "governed": bool(compiled.policy.packs), "document": compiled.document})  # fmt: skip
         return 0
     print(f"# graph_hash={compiled.hash}")
     if compiled.permissions:

@@ -17,6 +17,7 @@ from ..spec.ir.flow import Field
 from ..surfaces.graphs.catalog import Catalog, Entry
 from ..surfaces.graphs.work.load import Belief, installation
 from ..worker import load_steps
+from .option import pair_of
 
 IR_VERSION = "1.1.0"
 
@@ -61,9 +62,7 @@ def read_state(entry: Entry, words: Sequence[str], files: Sequence[str]) -> dict
     fields = {field.name: field for field in entry.graph.flow.fields} if entry.graph.flow else {}
     problems = [Problem(f"the graph has no field `{name}`", path=name) for name in state if fields and name not in fields]
     for word in words:
-        name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise Invalid(f"`{word}` is no FIELD=VALUE", hint="write -i text=hello", code="usage")
+        name, text = pair_of(word, "FIELD=VALUE", "write -i text=hello")
         if fields and name not in fields:
             problems.append(Problem(f"the graph has no field `{name}`", path=name, hint=f"fields are: {', '.join(fields)}"))
         else:

@@ -28,7 +28,7 @@ from .graph_file import load_entry, read_mapping
 from .graph_follow import Teller, code_of, conclude, engine_of, settled
 from .graph_place import find_row, open_place, open_reading, summary_of
 from .graph_show import say, show_changes, show_difference, show_head, show_prompt, show_timeline
-from .option import print_json
+from .option import pair_of, print_json
 
 SUCH = (f"surface = '{SURFACE}' AND parent_run = ''", list[Any]())
 
@@ -107,9 +107,7 @@ def read_mutation(file: Path | None, sets: Sequence[str], outputs: Sequence[str]
     mutation = read_mapping(file) if file is not None else {}
     for key, words in (("state_overrides", sets), ("node_output_overrides", outputs), ("respond_payloads", answers)):
         for word in words:
-            name, equals, text = word.partition("=")
-            if not equals or not name:
-                raise Invalid(f"`{word}` is no NAME=JSON", code="usage")
+            name, text = pair_of(word, "NAME=JSON")
             try:
                 value = msgspec.json.decode(text)
             except msgspec.DecodeError:

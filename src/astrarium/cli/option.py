@@ -1,4 +1,4 @@
-"""Options and arguments several commands share, how settings are made of them, and how JSON is printed."""
+"""Options and arguments several commands share, how settings are made of them, how pairs are read, and how JSON is printed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from ..config import Settings, load_settings
+from ..errors import Invalid
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="FOLDER", help="Folder of the database and the logs.")]
 DagsDir = Annotated[Path | None, typer.Option("--dags-dir", metavar="FOLDER", help="Folder of the DAG files.")]
@@ -34,6 +35,14 @@ def examples(*lines: str) -> str:
 def settings_of(**flags: Any) -> Settings:
     """The settings under which a command works. `flags` that are None were not given."""
     return load_settings(flags, os.environ, Path.cwd())
+
+
+def pair_of(word: str, shape: str, hint: str = "") -> tuple[str, str]:
+    """The name and the rest of `NAME=REST`. Raises `Invalid` for what is not of this `shape`, as in `STEP=TEXT`."""
+    name, equals, rest = word.partition("=")
+    if not equals or not name:
+        raise Invalid(f"`{word}` is no {shape}", hint=hint, code="usage")
+    return name, rest
 
 
 def print_json(document: Any) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from ..kernel.types import Needs, Row, Scope
 from ..spec.graph import Graph, Node, decode_graph
+from ..spec.ir.pack.policy import Policy
 from .message import Origin, Parent, Resolved
 from .ports import Ask, Child, StepOutcome, Used
 from .routing.depends import DependsRouter
@@ -26,15 +27,16 @@ ROUTERS: dict[str, Router] = {"depends": DependsRouter(), "rules": RulesRouter()
 
 
 class Definition:
-    """A graph with its router's plan, shared by all runs of it."""
+    """A graph with its router's plan, shared by all runs of it. `policy`: what the packs it mounts demand."""
 
-    __slots__ = ("graph", "lineage", "named", "nodes", "params", "plain", "plan", "router", "shape")
+    __slots__ = ("graph", "lineage", "named", "nodes", "params", "plain", "plan", "policy", "router", "shape")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.nodes: tuple[Node, ...] = graph.nodes
         self.router = ROUTERS[graph.router]
         self.plan = self.router.plan(graph)
+        self.policy: Policy = self.plan.policy if graph.router == "rules" else Policy()
         self.shape = Shape(graph.flow) if graph.flow is not None and graph.router == "rules" else None
         self.named: dict[str, int] = {node.name: at for at, node in enumerate(graph.nodes)}
         self.named.update((node.id, at) for at, node in enumerate(graph.nodes) if node.id)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...errors import Invalid, Problem, Refused
 from ...kernel.types import Facts
-from ...spec.ir.pack.policy import SAFETY_PII, VIOLATION, Policy, violated, violation_fact, withheld
+from ...spec.ir.pack.policy import SAFETY_PII, VIOLATION, violated, violation_fact, withheld
 from ..birth import Events, ask_until
 from ..message import (
     AnswerAsk,
@@ -41,7 +41,7 @@ def answer_ask(state: RunState, command: AnswerAsk, facts: Facts) -> Events:
     step = state.steps.get(command.no)
     if step is None or step.status != "asking" or step.ask is None:
         raise Refused(f"step {command.no} is not waiting for an answer", code="not_waiting")
-    policy = state.known.plan.policy if state.known.shape is not None else Policy()
+    policy = state.known.policy
     found = violated(policy, [command.answer, command.reason])
     said = tuple(violation_fact(one, SAFETY_PII, state.alias or state.run) for one in found)
     if any(one.severity == "halt" for one in found):

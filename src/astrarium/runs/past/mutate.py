@@ -13,7 +13,7 @@ import msgspec
 
 from ...errors import Invalid, Problem
 from ...kernel.engine import Engine
-from ...spec.ir.pack.policy import SAFETY_PII, Policy, violated
+from ...spec.ir.pack.policy import SAFETY_PII, violated
 from ..decide.ask import answer_patch
 from ..message import ForkRun, Inherited, StartRun
 from ..routing.port import Fact
@@ -86,7 +86,7 @@ def check(source: RunState, mutation: Mutation, place: int) -> None:
         for fact in facts
         if not isinstance(fact.get("fact"), str) or not isinstance(fact.get("slots", {}), Mapping)
     ]
-    policy = source.known.plan.policy if shape is not None else Policy()
+    policy = source.known.policy
     given = {"state_overrides": mutation.document, "facts_assert": mutation.said, "node_output_overrides": mutation.overrides,
              "respond_payloads": mutation.answers}  # fmt: skip
     problems += [

@@ -131,7 +131,8 @@ class Workshop:
         shown = definition.nodes[node]
         kind = self.kind_of(shown)
         bare = not (shown.when or shown.retry or shown.repeat or shown.tolerate or shown.timeout_s or shown.env or shown.output)
-        direct = bare and not is_seen(definition.graph) and not kind.captures and not inspect.iscoroutinefunction(kind.run)
+        seen = is_seen(definition.graph, definition.policy)
+        direct = bare and not seen and not kind.captures and not inspect.iscoroutinefunction(kind.run)
         found = (kind, self.params_of(definition, node)) if direct else None
         definition.plain[node] = found
         return found

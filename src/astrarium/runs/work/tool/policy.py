@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +16,6 @@ from ...routing.rules.budget import EXHAUSTED, add_used
 
 AUDITED_RECORDS = {"tool_call": "tool_call", "artifact_written": "artifact_write"}
 """Records of tries the audit pack is told of, as its kinds. What the log tells itself is not written twice."""
-MOST_POLICIES = 1000
 
 
 class Told(Protocol):
@@ -29,57 +27,37 @@ class Told(Protocol):
     @property
     def graph(self) -> Graph: ...
     @property
+    def policy(self) -> Policy: ...
+    @property
     def node(self) -> Node: ...
     @property
     def run_id(self) -> str: ...
 
 
-def is_governed(graph: Graph) -> bool:
-    """Whether packs demand anything of runs of a graph."""
-    return bool(graph.meta.get("graph", {}).get("policy", {}).get("packs"))
-
-
-def is_seen(graph: Graph) -> bool:
+def is_seen(graph: Graph, policy: Policy) -> bool:
     """Whether what a try gives, or how long it took, is looked at."""
-    return is_watched(graph) or _is_timed(graph)
+    return bool(policy.watches) or _is_timed(graph)
 
 
 def _is_timed(graph: Graph) -> bool:
     return graph.flow is not None and any(budget.latency_ms for budget in graph.flow.budgets.values())
 
 
-def is_watched(graph: Graph) -> bool:
-    """Whether texts are looked at before they are told."""
-    return bool(graph.meta.get("graph", {}).get("policy", {}).get("watches"))
-
-
-@lru_cache(MOST_POLICIES)
-def _policy(text: bytes) -> Policy:
-    return msgspec.json.decode(text, type=Policy)
-
-
-def policy_of(graph: Graph) -> Policy:
-    return _policy(msgspec.json.encode(graph.meta["graph"]["policy"]))
-
-
-def audit_of(graph: Graph, record: Mapping[str, Any]) -> dict[str, Any] | None:
+def audit_of(policy: Policy, record: Mapping[str, Any]) -> dict[str, Any] | None:
     """The audit record that the audit pack wants of what a try tells; None when it wants none."""
     kind = AUDITED_RECORDS.get(str(record.get("type")))
-    policy = graph.meta.get("graph", {}).get("policy") if kind else None
-    if not policy or kind not in policy.get("audited", ()):
+    if kind is None or kind not in policy.audited:
         return None
     told = record["artifact_ref"] if kind == "artifact_write" else record
     detail = {name: told[name] for name in ("tool_name", "namespace", "call_id", "artifact_id", "name") if name in told}
-    version = dict(policy.get("packs", ())).get(AUDIT, "")
+    version = dict(policy.packs).get(AUDIT, "")
     return {"type": "bosun_audit", "pack_id": AUDIT, "pack_version": version, "fact": {"kind": kind, "detail": detail}}
 
 
 def let_through(scene: Told, value: Any) -> None:
     """Look at what goes to a tool, or comes from one. Raises `StepFailed` when it must not be told; whoever catches that, the step does
     not end well."""
-    if not is_watched(scene.graph):
-        return
-    for found in violated(policy_of(scene.graph), value):
+    for found in violated(scene.policy, value):
         if found.severity == "halt":
             scene.halted = found
             raise StepFailed(f"{SAFETY_PII}: {found.reason}", code=VIOLATION)
@@ -104,16 +82,15 @@ def counted(scene: Told, result: Result, took_s: float) -> Result:
 
 def governed(scene: Told, result: Result) -> Result:
     """The result as the packs let it pass: a text that holds what it must not is not told on; one that may hold it is, with a warning."""
-    if not is_watched(scene.graph):
+    if not scene.policy.watches:
         return result
-    policy = policy_of(scene.graph)
     ask = result.ask
     parts = [result.patch, result.output, result.error, [fact.get("slots") for fact in result.said]]
     if ask is not None:
         parts += [ask.prompt, ask.payload]
     if result.spawn is not None:
         parts += [[child.state, child.params] for child in result.spawn.children]
-    found = [scene.halted] if scene.halted is not None else violated(policy, parts)
+    found = [scene.halted] if scene.halted is not None else violated(scene.policy, parts)
     said = tuple(violation_fact(one, SAFETY_PII, scene.run_id) for one in found)
     if not any(one.severity == "halt" for one in found):
         return msgspec.structs.replace(result, said=(*result.said, *said)) if said else result

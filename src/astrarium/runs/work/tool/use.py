@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ....errors import NotFound, Unavailable
 from ....kernel.record.artifact import Artifact
-from ....spec.ir.pack.policy import Violation
+from ....spec.ir.pack.policy import Policy, Violation
 from ....store.log import run_folder
 from ...ports import Called, Model, Provider, Tool, ToolSpec, Used
 from ...routing.rules.budget import add_used
@@ -63,10 +63,14 @@ class ToolUse:
         at = time.time_ns() // 1000
         path = bench.record_path(self._state, self._step, self.try_no)
         append_record(path, {"at": at, **record}, self.redact)
-        audit = audit_of(self._state.known.graph, record)
+        audit = audit_of(self.policy, record)
         if audit is not None:
             audit["fact"] |= {"run_id": self._state.alias or self._state.run, "step": self._step.place}
             append_record(path, {"at": at, **audit}, self.redact)
+
+    @property
+    def policy(self) -> Policy:
+        return self._state.known.policy
 
     def count(self, used: Used) -> None:
         self.used = self.used or {}

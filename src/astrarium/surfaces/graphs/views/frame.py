@@ -108,16 +108,16 @@ class Narration:
 
     def packed(self, kind: str, event: Event, step: int, **detail: Any) -> Iterator[Told]:
         """A record for the packs that want to know of acts of this kind."""
-        policy = self._state.known.graph.meta.get("graph", {}).get("policy", {})
-        if kind in policy.get("audited", ()):
+        policy = self._state.known.policy
+        if kind in policy.audited:
             told = self.audit("bosun.audit", event)
-            version = dict(policy.get("packs", ())).get(AUDIT_PACK, "")
+            version = dict(policy.packs).get(AUDIT_PACK, "")
             fact = {"kind": kind, "run_id": self.alias, "step": step, "detail": detail}
             yield Told(told.type, {**told.fields, "pack_id": AUDIT_PACK, "pack_version": version, "fact": fact}, step)
 
     def ruled(self, moves: tuple[MoveOn, ...], event: Event, step: int, branch: str | None = None) -> Iterator[Told]:
         """What packs want to have recorded of a decision."""
-        versions = dict(self._state.known.graph.meta.get("graph", {}).get("policy", {}).get("packs", ()))
+        versions = dict(self._state.known.policy.packs)
         for move in moves:
             for record in move.audit if type(move) is Ruled else ():
                 told, pack = self.audit("bosun.audit", event, "rule"), record["pack"] or PACK

@@ -11,7 +11,6 @@ import msgspec
 
 from ....kernel.engine import Engine
 from ....runs.ports import Ask
-from ....spec.graph import Graph
 from ..wire import GraphPrompt, GraphRun
 from . import query
 from .query import RunRow
@@ -38,12 +37,6 @@ def shown_time(micros: int) -> str:
 def masked(text: str) -> str:
     """An error's text as any reader may see it: without what looks like a secret, and not too long."""
     return _SECRET.sub("***", text)[:MOST_CAUSE]
-
-
-def graph_meta(graph: Graph) -> dict[str, Any]:
-    """What the dialect's compiler noted of a graph."""
-    found: dict[str, Any] = graph.meta.get("graph", {})
-    return found
 
 
 def labels_of(row: RunRow) -> dict[str, str]:
