@@ -20,6 +20,7 @@ from ...errors import AstrariumError
 from ...kernel.engine import Engine
 from ...kernel.types import Actor, Command, Scope
 from ...lazy import library
+from ...runs.ports.code import stamp_of
 from ...store.log import FollowedFiles, appears, wait_for_news
 from .catalog import SUFFIXES, Catalog, Entry
 from .machines.plan import Plan
@@ -239,12 +240,3 @@ def identity_of(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def stamp_of(file: Path) -> tuple[int, int, int] | None:
-    """Tells one content of a file from another without reading it."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

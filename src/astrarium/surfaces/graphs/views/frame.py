@@ -97,13 +97,14 @@ class Narration:
         return self._state.known.nodes[node].name if node >= 0 else ""
 
     def audit(self, kind: str, event: Event, origin: str = "system", **more: Any) -> Told:
+        at = self.at
         fact = {"kind": kind, "actor": event.actor, "run_id": self.alias, **more}
         provenance = {
-            "origin": origin, "source": event.actor, "run_id": self.alias, "step": self.at, "confidence": 1,
+            "origin": origin, "source": event.actor, "run_id": self.alias, "step": at, "confidence": 1,
             "timestamp": shown_time(event.at),
         }  # fmt: skip
         return Told(
-            "bosun_audit", {"pack_id": PACK, "pack_version": PACK_VERSION, "fact": fact, "provenance": provenance}, self.at
+            "bosun_audit", {"pack_id": PACK, "pack_version": PACK_VERSION, "fact": fact, "provenance": provenance}, at
         )
 
     def packed(self, kind: str, event: Event, step: int, **detail: Any) -> Iterator[Told]:
